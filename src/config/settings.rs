@@ -1,0 +1,235 @@
+//! The validated configuration: what every other module is handed.
+//!
+//! Nothing here is optional text: an absent key has become its default, an address is an address,
+//! a range is a range. The mirror of the file is [`super::file`]; reading and merging is
+//! [`super::load`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::Secret;
+
+/// The whole of `appliance.toml`, validated.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Public host names, lower case. Empty: any name is answered.
+    pub host: Vec<String>,
+    /// What TURN and ICE advertise.
+    pub external_ip: ExternalIp,
+    /// Where secrets and certificates live.
+    pub state_dir: PathBuf,
+    /// `[front]`
+    pub front: Front,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[signaling]`
+    pub signaling: Signaling,
+    /// `[turn]`
+    pub turn: Turn,
+    /// `[ice]`
+    pub ice: Ice,
+    /// `[web]`
+    pub web: Web,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// Where the advertised address comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternalIp {
+    /// The machine's own addresses, a global one first.
+    Auto,
+    /// Given by the operator: at most one of each family, at least one.
+    Given {
+        /// The IPv4 address, if any.
+        v4: Option<Ipv4Addr>,
+        /// The IPv6 address, if any.
+        v6: Option<Ipv6Addr>,
+    },
+}
+
+/// `[front]`: the TCP front door.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// HTTPS listeners (TLS, and TURN over TCP or TLS on the same port).
+    pub https: Vec<SocketAddr>,
+    /// Plain HTTP listeners.
+    pub http: Vec<SocketAddr>,
+    /// Whether plain HTTP is redirected to HTTPS. When false it is refused with 404.
+    pub redirect: bool,
+    /// Deadline for the whole TLS handshake, sniffing included.
+    pub handshake_timeout: Duration,
+    /// Deadline for a request's header.
+    pub header_timeout: Duration,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// Connections in total.
+    pub max_connections: NonZeroUsize,
+    /// Connections of one client address (IPv4 /32, IPv6 /64).
+    pub max_per_ip: NonZeroUsize,
+}
+
+/// `[tls]`: who supplies the certificate.
+#[derive(Clone, Debug)]
+pub enum Tls {
+    /// Made by us and kept in the state directory.
+    SelfSigned,
+    /// PEM files of the operator.
+    Files {
+        /// Certificate chain, leaf first.
+        cert: PathBuf,
+        /// Private key.
+        key: PathBuf,
+    },
+}
+
+/// `[signaling]`
+#[derive(Clone, Debug)]
+pub struct Signaling {
+    /// Path of the WebSocket endpoint.
+    pub path: String,
+    /// How often an idle client is pinged.
+    pub ping_interval: Duration,
+    /// Without any byte for this long a client is gone.
+    pub idle_timeout: Duration,
+    /// Members of a room.
+    pub room_capacity: NonZeroUsize,
+    /// Bytes of one message.
+    pub max_message: usize,
+    /// Rooms in total.
+    pub max_rooms: usize,
+    /// Sustained messages of one client a second; the bucket has room for 200.
+    pub messages_per_second: u32,
+    /// Origins accepted besides our own.
+    pub allowed_origins: Vec<String>,
+}
+
+/// `[turn]`
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// UDP and TCP listeners.
+    pub listen: Vec<SocketAddr>,
+    /// Realm of the long-term credentials; `None`: the first host name, else `callbox`.
+    pub realm: Option<String>,
+    /// UDP ports that allocations are given.
+    pub relay_ports: RangeInclusive<u16>,
+    /// Lifetime of the credentials that `/ice` hands out.
+    pub credential_ttl: Duration,
+    /// Shared secret of those credentials; `None`: made once and kept in the state directory.
+    pub secret: Option<Secret>,
+    /// Users with fixed passwords.
+    pub static_users: Vec<StaticUser>,
+    /// Opens parts of the built-in deny list.
+    pub allow_peers: Vec<Network>,
+    /// Adds to the built-in deny list.
+    pub deny_peers: Vec<Network>,
+    /// Allocations of one user; 0 = unlimited.
+    pub user_quota: u32,
+    /// Allocations in total; 0 = unlimited.
+    pub total_quota: u32,
+    /// Bits a second of one allocation, each direction; 0 = unlimited.
+    pub max_bps_per_allocation: u64,
+    /// Bits a second in total, each direction; 0 = unlimited.
+    pub max_bps: u64,
+    /// Worker threads.
+    pub workers: NonZeroUsize,
+}
+
+/// A TURN user with a fixed password.
+#[derive(Clone, Debug)]
+pub struct StaticUser {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// An address prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// First address of the prefix; host bits are zero.
+    pub address: IpAddr,
+    /// Bits of the prefix: 0-32 or 0-128.
+    pub prefix: u8,
+}
+
+/// `[ice]`
+#[derive(Clone, Debug)]
+pub struct Ice {
+    /// `iceTransportPolicy` handed to clients.
+    pub policy: IcePolicy,
+    /// Servers of others, added to ours in the answer.
+    pub extra_servers: Vec<ExtraServer>,
+    /// Who may ask.
+    pub access: IceAccess,
+}
+
+/// W3C `RTCIceTransportPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcePolicy {
+    /// Every candidate.
+    All,
+    /// Relayed candidates only.
+    Relay,
+}
+
+/// Who gets an ICE configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IceAccess {
+    /// Pages of ours, and programs that are not browsers.
+    SameOrigin,
+    /// Anybody.
+    Open,
+}
+
+/// An `RTCIceServer` of somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraServer {
+    /// `stun:`, `turn:` or `turns:` URLs.
+    pub urls: Vec<String>,
+    /// User name, empty when none.
+    pub username: String,
+    /// Credential, empty when none.
+    pub credential: Secret,
+}
+
+/// `[web]`
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// Directory served instead of the built-in pages.
+    pub dir: Option<PathBuf>,
+    /// Content-Security-Policy; `None`: strict for the built-in pages, none for a directory.
+    pub csp: Option<String>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Listener for health checks.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A level, or a filter in `tracing_subscriber`'s syntax.
+    pub level: String,
+    /// Shape of the lines.
+    pub format: LogFormat,
+    /// Whether client addresses are shortened.
+    pub privacy: bool,
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,3 @@
+//! Bytes in and out of the kernel. Knows no protocol.
+
+pub mod clock;
