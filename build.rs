@@ -1,1 +1,3 @@
+//! Placeholder until the pages are embedded.
+
 fn main() {}
