@@ -1,3 +1,4 @@
 //! Bytes in and out of the kernel. Knows no protocol.
 
 pub mod clock;
+pub mod reach;
