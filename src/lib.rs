@@ -4,6 +4,7 @@
 //! rules between the layers, which `tests/layers.rs` enforces.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod net;
 pub mod shutdown;
