@@ -142,7 +142,8 @@ pub(super) fn choice<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&Value) ->
             return Ok(*meaning);
         }
         let names = words.iter().map(|(word, _)| *word);
-        let quoted: Vec<_> = names.clone().map(|word| format!("\"{word}\"")).collect();
+        let mut quoted: Vec<_> = names.clone().map(|word| format!("\"{word}\"")).collect();
+        let last = quoted.pop().unwrap_or_default();
         let meant = match value {
             Value::Text(text) => nearest(text, names).map(str::to_owned),
             _ => None,
@@ -150,8 +151,8 @@ pub(super) fn choice<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&Value) ->
         Err(vec![Wrong {
             at: String::new(),
             what: format!(
-                "expected {}, found {}",
-                quoted.join(" or "),
+                "expected {} or {last}, found {}",
+                quoted.join(", "),
                 value.describe()
             ),
             meant,
