@@ -3,8 +3,11 @@
 //! The modules in the order in which bytes meet them; ARCHITECTURE.md has the same map with the
 //! rules between the layers, which `tests/layers.rs` enforces.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod limit;
 pub mod net;
 pub mod shutdown;
 pub mod turn;
+pub mod telemetry;

@@ -1,3 +1,7 @@
 //! Bytes in and out of the kernel. Knows no protocol.
 
 pub mod clock;
+pub mod holder;
+pub mod interface;
+pub mod listen;
+pub mod reach;

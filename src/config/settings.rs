@@ -33,8 +33,6 @@ pub struct Settings {
     pub ice: Ice,
     /// `[web]`
     pub web: Web,
-    /// `[admin]`
-    pub admin: Admin,
     /// `[log]`
     pub log: Log,
 }
@@ -205,13 +203,6 @@ pub struct Web {
     pub dir: Option<PathBuf>,
     /// Content-Security-Policy; `None`: strict for the built-in pages, none for a directory.
     pub csp: Option<String>,
-}
-
-/// `[admin]`
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Listener for health checks.
-    pub listen: Vec<SocketAddr>,
 }
 
 /// `[log]`
