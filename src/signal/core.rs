@@ -7,6 +7,8 @@
 
 mod name;
 mod room;
+#[cfg(test)]
+mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};

@@ -5,6 +5,9 @@
 //! also understand; docs/signaling.md is the description for users. Who may do what is the core's
 //! business.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use super::scalar::Scalar;
