@@ -11,3 +11,4 @@ pub mod net;
 pub mod shutdown;
 pub mod turn;
 pub mod telemetry;
+pub mod signal;
