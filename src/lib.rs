@@ -4,5 +4,7 @@
 //! rules between the layers, which `tests/layers.rs` enforces.
 
 pub mod config;
+pub mod limit;
 pub mod net;
 pub mod shutdown;
+pub mod signal;
