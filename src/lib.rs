@@ -8,3 +8,4 @@ pub mod limit;
 pub mod net;
 pub mod shutdown;
 pub mod signal;
+pub mod state;

@@ -1,3 +1,5 @@
 //! Bytes in and out of the kernel. Knows no protocol.
 
 pub mod clock;
+pub mod prefixed;
+pub mod stream;
