@@ -5,3 +5,5 @@ pub mod holder;
 pub mod interface;
 pub mod listen;
 pub mod reach;
+pub mod prefixed;
+pub mod stream;
