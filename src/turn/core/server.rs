@@ -310,6 +310,11 @@ impl Server {
         self.due = due;
     }
 
+    /// Whether a client has an allocation.
+    pub fn has_allocation(&self, link: Link) -> bool {
+        self.by_link.contains_key(&link)
+    }
+
     /// What has been counted.
     pub fn stats(&self) -> Stats {
         self.stats
