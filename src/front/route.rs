@@ -70,7 +70,12 @@ pub fn inner(role: Role, alpn: Option<&[u8]>, first: Sniff) -> Inner {
     match (role, alpn) {
         (Role::Http, _) => Inner::Refuse,
         (Role::Https, Some(ALPN_HTTP2)) => Inner::Http2,
-        (Role::Https, Some(ALPN_HTTP1)) => Inner::Http1,
+        // coturn's own client offers it beside TURN's name: what arrives decides.
+        (Role::Https, Some(ALPN_HTTP1)) => match first {
+            Sniff::Incomplete => Inner::Wait,
+            Sniff::Stun => Inner::Turn,
+            _ => Inner::Http1,
+        },
         (_, Some(ALPN_TURN)) => match first {
             Sniff::Incomplete => Inner::Wait,
             Sniff::Stun => Inner::Turn,
@@ -112,7 +117,9 @@ mod tests {
         use Inner::{Http1, Http2, Refuse, Turn, Wait};
         for (alpn, first, expected) in [
             (Some("h2"), Sniff::Incomplete, [Http2, Refuse, Refuse]),
-            (Some("http/1.1"), Sniff::Incomplete, [Http1, Refuse, Refuse]),
+            (Some("http/1.1"), Sniff::Incomplete, [Wait, Refuse, Refuse]),
+            (Some("http/1.1"), Sniff::Http, [Http1, Refuse, Refuse]),
+            (Some("http/1.1"), Sniff::Stun, [Turn, Refuse, Refuse]),
             (Some("stun.turn"), Sniff::Incomplete, [Wait, Refuse, Wait]),
             (Some("stun.turn"), Sniff::Stun, [Turn, Refuse, Turn]),
             (Some("stun.turn"), Sniff::Http, [Refuse, Refuse, Refuse]),

@@ -42,7 +42,8 @@ impl Configs {
         // that says so (RFC 7301 section 3.2); one that names none is served.
         config.alpn_protocols = vec![ALPN_TURN.to_vec()];
         let turn = Arc::new(config.clone());
-        config.alpn_protocols = [ALPN_HTTP2, ALPN_HTTP1, ALPN_TURN]
+        // Ours is the order that counts: who names TURN at all wants TURN.
+        config.alpn_protocols = [ALPN_TURN, ALPN_HTTP2, ALPN_HTTP1]
             .map(<[u8]>::to_vec)
             .to_vec();
         Ok(Self {

@@ -15,7 +15,7 @@ pub enum Reach {
     Link,
     /// From this machine.
     Machine,
-    /// From nowhere: unspecified, multicast, documentation.
+    /// From nowhere: unspecified, multicast.
     Nowhere,
 }
 
@@ -34,9 +34,10 @@ fn reach_v4(ip: Ipv4Addr) -> Reach {
         Reach::Machine
     } else if ip.is_link_local() {
         Reach::Link
-    } else if ip.is_private() || shared {
+    } else if ip.is_private() || shared || ip.is_documentation() {
+        // Nobody routes the documentation ranges: where an interface has one, it is a lab.
         Reach::Private
-    } else if ip.octets()[0] == 0 || ip.octets()[0] >= 224 || ip.is_documentation() {
+    } else if ip.octets()[0] == 0 || ip.octets()[0] >= 224 {
         Reach::Nowhere
     } else {
         Reach::Public
@@ -49,9 +50,9 @@ fn reach_v6(ip: Ipv6Addr) -> Reach {
         Reach::Machine
     } else if first & 0xffc0 == 0xfe80 {
         Reach::Link
-    } else if first & 0xfe00 == 0xfc00 {
+    } else if first & 0xfe00 == 0xfc00 || (first, second) == (0x2001, 0x0db8) {
         Reach::Private
-    } else if first & 0xe000 == 0x2000 && (first, second) != (0x2001, 0x0db8) {
+    } else if first & 0xe000 == 0x2000 {
         Reach::Public
     } else {
         Reach::Nowhere
@@ -77,9 +78,9 @@ mod tests {
             ("0.0.0.0", Reach::Nowhere),
             ("224.0.0.1", Reach::Nowhere),
             ("255.255.255.255", Reach::Nowhere),
-            ("203.0.113.9", Reach::Nowhere),
+            ("203.0.113.9", Reach::Private),
             ("2606:4700::1111", Reach::Public),
-            ("2001:db8::1", Reach::Nowhere),
+            ("2001:db8::1", Reach::Private),
             ("fd12::1", Reach::Private),
             ("fe80::1", Reach::Link),
             ("::1", Reach::Machine),

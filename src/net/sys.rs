@@ -572,6 +572,19 @@ pub fn acknowledge(fd: BorrowedFd<'_>) {
     unsafe { libc::read(fd.as_raw_fd(), ptr::from_mut(&mut count).cast(), 8) };
 }
 
+/// Raises the number of files this process may have open to what it is allowed to; returns it.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to one live structure, here and below.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    Ok(limit.rlim_cur)
+}
+
 fn check(result: RawFd) -> io::Result<c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
