@@ -186,3 +186,42 @@ async fn the_drain_ends_idle_connections_and_lets_nobody_in() {
     assert!(door.drain.finish(PATIENCE).await);
     assert!(TcpStream::connect(door.https).await.is_err());
 }
+
+#[tokio::test]
+async fn a_door_without_descriptors_opens_again_when_there_are_some() {
+    const FEW: &str = "CALLBOX_TEST_FEW_DESCRIPTORS";
+    if std::env::var_os(FEW).is_none() {
+        // In a process of its own, since the limit is the whole process's.
+        let this = std::env::current_exe().unwrap();
+        let name = "limits::a_door_without_descriptors_opens_again_when_there_are_some";
+        let child = std::process::Command::new("prlimit")
+            .args(["--nofile=64:64".as_ref(), this.as_os_str()])
+            .args(["--exact", name, "--nocapture"])
+            .env(FEW, "1")
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+        return;
+    }
+    let door = Door::open().await;
+    let mut crowd = Vec::new();
+    while let Ok(stream) = TcpStream::connect(door.https).await {
+        crowd.push(stream);
+    }
+    // Those in the backlog cannot be accepted: every descriptor is taken.
+    until("accepted what fits", || {
+        (10..crowd.len() as u64).contains(&count(&door.stats.accepted))
+    })
+    .await;
+    drop(crowd);
+    let end = clock::now() + PATIENCE;
+    loop {
+        match tls(door.https, door.trusting(&[])).await {
+            Ok(stream) => {
+                assert_eq!(ask(stream, "GET / HTTP/1.0\r\n\r\n").await.status, 200);
+                return;
+            }
+            Err(error) => assert!(clock::now() < end, "still closed: {error}"),
+        }
+    }
+}
