@@ -146,16 +146,12 @@ impl Services {
             upgrade::wanted(request.headers()),
             &inner.signaling.path,
         );
-        let file = |path: &str| {
-            let (method, path) = (request.method().clone(), path.to_owned());
-            let headers = request.headers().clone();
-            async move { page::serve(&inner.assets, &method, &headers, &path).await }
-        };
+        let (method, sent) = (request.method(), request.headers());
         let mut response = match route {
-            Route::Page => file("index.html").await,
-            Route::Asset(path) => file(&path).await,
+            Route::Page => page::serve(&inner.assets, method, sent, "index.html").await,
+            Route::Asset(path) => page::serve(&inner.assets, method, sent, &path).await,
             Route::Ice => ice::answer(self, request, own.as_ref(), client.peer.ip()).await,
-            Route::IcePreflight => ice::preflight(self, request.headers(), own.as_ref()),
+            Route::IcePreflight => ice::preflight(self, sent, own.as_ref()),
             Route::WebSocket => upgrade::accept::<I>(self, request, own.as_ref(), client),
             Route::UpgradeRequired => upgrade::required(),
             Route::MethodNotAllowed(allow) => {

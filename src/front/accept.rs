@@ -6,11 +6,15 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::Instrument as _;
 
 use super::{Door, Listener, conn};
+use crate::net::clock;
+
+/// How often a failing listener is worth a line in the log.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts until the drain begins.
 pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
@@ -20,21 +24,27 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
         plain,
     } = listener;
     let mut failures: u32 = 0;
+    let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = door.drain.begun() => return,
             accepted = socket.accept() => accepted,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, peer)) => (stream, conn::canonical(peer)),
             Err(error) if is_of_the_client(&error) => {
                 tracing::debug!(%error, "a client gave up before it was accepted");
                 continue;
             }
             Err(error) => {
-                // One line an episode: the cause lasts, and the log must not grow with it.
-                if failures == 0 {
-                    tracing::error!(%error, "cannot accept connections; retrying (too many open files? raise LimitNOFILE)");
+                // The cause lasts, comes and goes: the log must not grow with it.
+                let now = clock::now();
+                if complained.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY) {
+                    complained = Some(now);
+                    tracing::error!(
+                        %error,
+                        "cannot accept connections; retrying (too many open files? raise LimitNOFILE)"
+                    );
                 }
                 tokio::select! {
                     () = door.drain.begun() => return,
@@ -44,10 +54,7 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
                 continue;
             }
         };
-        if failures > 0 {
-            tracing::info!(failures, "accepting connections again");
-            failures = 0;
-        }
+        failures = 0;
         let permit = match permits.take(peer.ip()) {
             Ok(permit) => permit,
             // The newest goes: those who are in a call stay.
@@ -169,7 +176,7 @@ impl Drop for Permit {
 /// Whose share a connection counts against: an IPv4 address, or the /64 that one IPv6 customer has
 /// at least.
 fn holder(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
+    match peer {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 => v4,
     }
@@ -195,9 +202,6 @@ mod tests {
         let permits = permits(10, 1);
         let first = permits.take(ip("192.0.2.1")).unwrap();
         assert_eq!(permits.take(ip("192.0.2.1")).unwrap_err(), Shed::Address);
-        // The same client, as a dual-stack socket shows it.
-        let mapped = permits.take(ip("::ffff:192.0.2.1"));
-        assert_eq!(mapped.unwrap_err(), Shed::Address);
         let _other = permits.take(ip("192.0.2.2")).unwrap();
         drop(first);
         let _again = permits.take(ip("192.0.2.1")).unwrap();

@@ -63,8 +63,7 @@ async fn welcome(
 ) -> Result<(), Ended> {
     // Small messages that somebody waits for are all there is.
     stream.set_nodelay(true)?;
-    // A dual-stack socket shows IPv4 clients in IPv6 clothes; nobody behind this line wants to know.
-    let (peer, local) = (canonical(peer), canonical(stream.local_addr()?));
+    let local = canonical(stream.local_addr()?);
     // Reading the first bytes and shaking hands share one deadline: two would be twice as long.
     let deadline = Instant::from_std(clock::now() + door.settings.handshake_timeout);
     let mut first = Vec::new();
@@ -222,7 +221,8 @@ fn hand_over(
     Ok(())
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+/// A dual-stack socket shows IPv4 in IPv6 clothes; nobody further in wants to know.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

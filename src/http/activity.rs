@@ -14,6 +14,9 @@ pub struct Limits {
     pub idle: Duration,
 }
 
+/// For what is left to be said on a connection that nobody uses.
+pub(super) const GOODBYE: Duration = Duration::from_secs(1);
+
 /// What is spoken, since only one of the two has headers outside of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -41,6 +44,8 @@ pub(super) struct Activity {
     last: Instant,
     /// The first byte of a header that is not complete.
     header_since: Option<Instant>,
+    /// The process is ending.
+    draining_since: Option<Instant>,
 }
 
 impl Activity {
@@ -52,6 +57,7 @@ impl Activity {
             in_flight: 0,
             last: now,
             header_since: None,
+            draining_since: None,
         }
     }
 
@@ -85,10 +91,17 @@ impl Activity {
         self.last = now;
     }
 
+    pub(super) fn drain_began(&mut self, now: Instant) {
+        self.draining_since = Some(now);
+    }
+
     /// Until when something must have happened, and what it is late with then.
     pub(super) fn deadline(&self, limits: &Limits) -> (Instant, Late) {
         if self.in_flight > 0 {
             (self.last + limits.idle, Late::Stalled)
+        } else if let Some(since) = self.draining_since {
+            // hyper lets a client that has not begun finish its beginning; it may never.
+            (since.max(self.last) + GOODBYE, Late::Stalled)
         } else if !self.requests {
             (self.opened + limits.header, Late::Stalled)
         } else if let Some(since) = self.header_since {
@@ -150,6 +163,19 @@ mod tests {
             activity.read(at(140));
             assert_eq!(activity.deadline(&LIMITS), (at(215), Late::Stalled));
         }
+    }
+
+    #[test]
+    fn the_drain_waits_for_answers_and_for_nothing_else() {
+        let start = clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut activity = Activity::new(Protocol::Http2, start);
+        activity.drain_began(at(2));
+        assert_eq!(activity.deadline(&LIMITS), (at(3), Late::Stalled));
+        activity.request_began(at(2));
+        assert_eq!(activity.deadline(&LIMITS), (at(77), Late::Stalled));
+        activity.request_ended(at(9));
+        assert_eq!(activity.deadline(&LIMITS), (at(10), Late::Stalled));
     }
 
     #[test]

@@ -56,8 +56,7 @@ const FIXED: &[(&str, &str)] = &[
     (
         "permissions-policy",
         "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
-         fullscreen=(self), screen-wake-lock=(self), speaker-selection=(self), geolocation=(), \
-         payment=(), usb=(), serial=(), bluetooth=(), midi=(), browsing-topics=()",
+         fullscreen=(self), screen-wake-lock=(self), geolocation=(), payment=(), usb=()",
     ),
     ("cross-origin-opener-policy", "same-origin"),
 ];

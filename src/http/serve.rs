@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::{Activity, Late, Limits, Protocol};
+use super::activity::{Activity, GOODBYE, Late, Limits, Protocol};
 use super::body::Answer;
 use super::redirect::To;
 use super::{Services, redirect};
@@ -45,8 +45,6 @@ const MAX_STREAMS: u32 = 64;
 /// A phone that lost its network does not close its connections.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// For the goodbye of a connection that has been idle for too long.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves HTTP/1.1 until the connection ends or becomes a WebSocket.
 pub async fn http1<I>(io: I, client: Client, services: Services)
@@ -147,7 +145,8 @@ fn http1_builder() -> http1::Builder {
         // `Activity` times headers; hyper's timer would cut idle connections as well.
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES);
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(2 * MAX_HEADER_BYTES);
     builder
 }
 
@@ -161,33 +160,35 @@ async fn drive<C>(
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
+    let (deadline, _) = activity.with(|activity| activity.deadline(limits));
+    let mut alarm = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
+    let mut begun = std::pin::pin!(drain.begun());
     let mut draining = false;
-    loop {
-        let (deadline, _) = activity.with(|activity| activity.deadline(limits));
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "connection ended");
-                }
-                return;
-            }
-            () = drain.begun(), if !draining => {
-                draining = true;
-                goodbye(connection);
-            }
-            () = tokio::time::sleep_until(deadline.into()) => {
-                let (deadline, late) = activity.with(|activity| activity.deadline(limits));
-                if clock::now() < deadline {
-                    continue;
-                }
-                if late == Late::Idle {
-                    goodbye(connection);
-                    let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
-                }
-                tracing::debug!(?late, "connection cut");
-                return;
-            }
+    let late = poll_fn(|cx| {
+        if !draining && begun.as_mut().poll(cx).is_ready() {
+            draining = true;
+            activity.with(|activity| activity.drain_began(clock::now()));
+            goodbye(connection);
         }
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended");
+            }
+            return Poll::Ready(None);
+        }
+        // Whatever moves the deadline happens in that poll, or wakes us for the next one.
+        let (deadline, late) = activity.with(|activity| activity.deadline(limits));
+        if alarm.deadline() != deadline.into() {
+            alarm.as_mut().reset(deadline.into());
+        }
+        alarm.as_mut().poll(cx).map(|()| Some(late))
+    })
+    .await;
+    let Some(late) = late else { return };
+    tracing::debug!(?late, "connection cut");
+    if late == Late::Idle {
+        goodbye(connection);
+        let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
     }
 }
 

@@ -3,16 +3,17 @@
 use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::Instrument as _;
 
 use super::Services;
+use super::activity::GOODBYE;
 use super::authority::Authority;
 use super::body::Answer;
 use super::origin::Source;
@@ -56,16 +57,21 @@ where
     if source == Source::Foreign {
         inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(peer = %client.peer, "refused a WebSocket to a foreign origin");
-        return text(StatusCode::FORBIDDEN, "Not for this origin\n");
+        return refuse(
+            request,
+            client,
+            text(StatusCode::FORBIDDEN, "Not for this origin\n"),
+        );
     }
     let response = match create_response_with_body(&request, Answer::empty) {
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(peer = %client.peer, %error, "bad WebSocket handshake");
-            return match request.headers().get(SEC_WEBSOCKET_VERSION) {
+            let answer = match request.headers().get(SEC_WEBSOCKET_VERSION) {
                 Some(version) if version != "13" => required(),
                 _ => text(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n"),
             };
+            return refuse(request, client, answer);
         }
     };
     inner.stats.websockets.fetch_add(1, Ordering::Relaxed);
@@ -95,6 +101,24 @@ where
     };
     client.drain.spawn(session.instrument(span));
     response
+}
+
+/// Ends the connection after a refusal. hyper hands a connection that was asked to change its
+/// protocol to whoever waits for that, and drops it when nobody does; TLS wants a closing word.
+fn refuse(
+    mut request: Request<Incoming>,
+    client: &Client,
+    mut answer: Response<Answer>,
+) -> Response<Answer> {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
+    let upgrade = hyper::upgrade::on(&mut request);
+    client.drain.spawn(async move {
+        if let Ok(ended) = upgrade.await {
+            let _ = tokio::time::timeout(GOODBYE, TokioIo::new(ended).shutdown()).await;
+        }
+    });
+    answer
 }
 
 /// For a request that should have been an upgrade, or asks for a version we do not have.
