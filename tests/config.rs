@@ -1,5 +1,10 @@
 //! Configuration through the binary: `callbox check`, its output, its exit codes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, not only the tests, may panic"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

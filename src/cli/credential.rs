@@ -115,3 +115,42 @@ fn report(credential: &Credential, urls: &[String]) -> String {
     });
     format!("username: {username}\npassword: {password}\n\n{configuration:#}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_the_mac_of_the_name() {
+        // printf 1700000000:alice | openssl dgst -sha1 -hmac north -binary | base64
+        let credential = Credential::new(b"north", "alice", 1_700_000_000);
+        assert_eq!(credential.username, "1700000000:alice");
+        assert_eq!(credential.password, "Cd/49soE35ICqcJF/bCTn8Z4OyE=");
+    }
+
+    #[test]
+    fn the_configuration_names_only_what_is_listened_on() {
+        let mut settings = Settings::builtin("/nowhere".into());
+        settings.host = vec!["call.example.com".to_owned()];
+        settings.turn.listen = vec!["[::]:3479".parse().unwrap()];
+        assert_eq!(
+            urls(&settings),
+            [
+                "turn:call.example.com:3479?transport=udp",
+                "turn:call.example.com:3479?transport=tcp",
+                "turns:call.example.com:443?transport=tcp",
+            ]
+        );
+        settings.host = vec!["2001:db8::1".to_owned()];
+        settings.turn.listen.clear();
+        assert_eq!(urls(&settings), ["turns:[2001:db8::1]:443?transport=tcp"]);
+    }
+
+    #[test]
+    fn names_that_would_break_the_form_are_refused() {
+        assert_eq!(name("alice"), Ok("alice".to_owned()));
+        for text in ["", "a:b", "a b", "\u{e9}"] {
+            assert!(name(text).is_err(), "{text}");
+        }
+    }
+}
