@@ -4,4 +4,8 @@ pub mod clock;
 pub mod holder;
 pub mod interface;
 pub mod listen;
+pub mod prefixed;
 pub mod reach;
+pub mod stream;
+pub mod sys;
+pub mod udp;
