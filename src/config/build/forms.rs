@@ -7,6 +7,7 @@ use crate::config::settings::ExternalIp;
 use crate::config::shape::{Parsed, list, text, wrong};
 use crate::config::text::{self, TextError};
 use crate::config::value::Value;
+use crate::turn::core::auth::MAX_REALM;
 
 pub(super) fn external_ip(value: &Value) -> Parsed<ExternalIp> {
     let written = list(text(advertised))(value)?;
@@ -64,12 +65,14 @@ pub(super) fn message_size(text: &str) -> Result<usize, TextError> {
     }
 }
 
-/// RFC 8489 section 14.9: less than 128 characters, at most 763 bytes.
+/// RFC 8489 section 14.9 allows 127 characters; a 401 must stay small, so we allow fewer.
 pub(super) fn realm(text: &str) -> Result<String, TextError> {
-    let short = text.chars().count() < 128 && text.len() <= 763;
-    match short && !text.is_empty() && !text.contains(|c: char| c == '"' || c.is_control()) {
+    let fits = (1..=MAX_REALM).contains(&text.len());
+    match fits && !text.contains(|c: char| c == '"' || c == '\\' || c.is_control()) {
         true => Ok(text.to_owned()),
-        false => Err(TextError::Form("1 to 127 characters without quotes")),
+        false => Err(TextError::Value(format!(
+            "expected 1 to {MAX_REALM} bytes without quotes or backslashes, found {text:?}"
+        ))),
     }
 }
 

@@ -181,7 +181,10 @@ impl Outbox {
             else {
                 continue;
             };
-            let fragment_guard = group.first().and_then(way).and_then(|way| guard(way, sockets));
+            let fragment_guard = group
+                .first()
+                .and_then(way)
+                .and_then(|way| guard(way, sockets));
             let sent = send_group(
                 Group {
                     socket,

@@ -117,11 +117,7 @@ impl Host for Sockets {
 
     fn close(&mut self, relay: RelayId) {
         // Closing the descriptor takes it out of the poller.
-        if let Some(relay) = self
-            .relays
-            .get_mut(relay.0 as usize)
-            .and_then(Option::take)
-        {
+        if let Some(relay) = self.relays.get_mut(relay.0 as usize).and_then(Option::take) {
             self.directory.set(relay.family, relay.port, None);
         }
     }

@@ -202,9 +202,7 @@ impl Worker {
                 return;
             };
             let reports = listener.reports_destination();
-            let got = self.receive_batch(now, |sockets| {
-                sockets.listeners.get(at as usize)
-            });
+            let got = self.receive_batch(now, |sockets| sockets.listeners.get(at as usize));
             let received = std::mem::take(&mut self.received);
             for (base, packet) in &received {
                 let link = Link::Datagram {
@@ -308,7 +306,9 @@ impl Worker {
                         local,
                         client,
                     } => self.outbox.answer(socket, client, source(local), answer),
-                    Link::Stream(at) => push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]]),
+                    Link::Stream(at) => {
+                        push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]])
+                    }
                 }
             }
             Action::ToPeer {
@@ -355,7 +355,11 @@ impl Worker {
                 payload,
             } => {
                 if let Some(packets) = self.handed.get_mut(usize::from(worker)) {
-                    let bytes = self.arena.bytes().get(shift(payload, base)).unwrap_or_default();
+                    let bytes = self
+                        .arena
+                        .bytes()
+                        .get(shift(payload, base))
+                        .unwrap_or_default();
                     packets.bytes.extend_from_slice(bytes);
                     packets.entries.push(Entry {
                         relayed,
@@ -418,7 +422,10 @@ impl Worker {
                 self.flush(now);
             }
             let base = self.arena.next();
-            let Some(room) = self.arena.slot().and_then(|slot| slot.get_mut(..payload.len()))
+            let Some(room) = self
+                .arena
+                .slot()
+                .and_then(|slot| slot.get_mut(..payload.len()))
             else {
                 continue;
             };
@@ -489,7 +496,9 @@ impl Worker {
             };
             // A message begun earlier comes first; it is shorter than a slot.
             let pending = std::mem::take(&mut stream.pending);
-            let Some(slot) = self.arena.slot() else { return };
+            let Some(slot) = self.arena.slot() else {
+                return;
+            };
             let Some((head, room)) = slot.split_at_mut_checked(pending.len()) else {
                 return self.close_stream(at);
             };
@@ -518,7 +527,12 @@ impl Worker {
 
     /// Handles all whole messages in a range of the arena; returns what is left, or `None` if the
     /// stream makes no sense.
-    fn handle_frames(&mut self, now: Now, origin: &Origin, mut range: Range<usize>) -> Option<Range<usize>> {
+    fn handle_frames(
+        &mut self,
+        now: Now,
+        origin: &Origin,
+        mut range: Range<usize>,
+    ) -> Option<Range<usize>> {
         loop {
             match channel::frame(self.arena.bytes().get(range.clone())?) {
                 Frame::Incomplete => return Some(range),
@@ -549,16 +563,11 @@ impl Worker {
     }
 
     fn close_stream(&mut self, at: u32) {
-        let Some(mut stream) = self
-            .streams
-            .get_mut(at as usize)
-            .and_then(Option::take)
-        else {
+        let Some(mut stream) = self.streams.get_mut(at as usize).and_then(Option::take) else {
             return;
         };
         stream.close();
-        self.core
-            .handle_closed(Link::Stream(at), &mut self.sockets);
+        self.core.handle_closed(Link::Stream(at), &mut self.sockets);
         self.free_streams.push(at);
     }
 
@@ -566,7 +575,11 @@ impl Worker {
         if self.core.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.core.handle_timeout(now, &mut self.sockets);
         }
-        if self.stream_timers.next().is_some_and(|at| at <= now.instant) {
+        if self
+            .stream_timers
+            .next()
+            .is_some_and(|at| at <= now.instant)
+        {
             let mut due = Vec::new();
             self.stream_timers.expire(now.instant, &mut due);
             for at in due {
