@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -133,7 +134,9 @@ fn run(plan: Plan) -> Result<(), Failure> {
     // Packets have threads of their own; what is left for the runtime is connections that mostly
     // wait, and each thread more costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
+        .worker_threads(
+            thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS)),
+        )
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
@@ -145,7 +148,7 @@ fn run(plan: Plan) -> Result<(), Failure> {
 }
 
 /// Threads that serve connections.
-const RUNTIME_THREADS: usize = 2;
+const MOST_THREADS: usize = 2;
 
 /// Threads for files and name lookups, started as needed.
 const BLOCKING_THREADS: usize = 4;

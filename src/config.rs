@@ -1,12 +1,13 @@
 //! Configuration: one file in place of three services'.
 //!
 //! Text becomes [`Settings`] once, here; nothing after it sees an optional string. What the keys
-//! are called and what they default to is in [`file`](self::file), how the three sources are laid
-//! over each other in [`load`](mod@self::load).
+//! are called and what they default to is in `file`, how the three sources are laid over each
+//! other in `load`.
 
 mod build;
 mod consistency;
 mod document;
+mod effective;
 mod environment;
 mod file;
 pub mod load;
@@ -16,6 +17,7 @@ pub mod secret;
 pub mod settings;
 mod shape;
 mod text;
+mod unknown;
 mod value;
 
 pub use load::{Error, Loaded, Sources, load};

@@ -1,5 +1,10 @@
 //! Configuration through the binary: `callbox check`, its output, its exit codes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, not only the tests, may panic"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -244,6 +249,17 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn a_realm_is_short_enough_for_every_answer() {
+    let long = "r".repeat(33);
+    let said = bad(&format!("[turn]\nrealm = '{long}'\n"), &[]);
+    assert!(
+        said[0].starts_with("appliance.toml:2: turn.realm: expected 1 to 32 bytes"),
+        "{said:?}"
+    );
+    good("[turn]\nrealm = 'r'\n", &[]);
+}
+
+#[test]
 fn text_that_is_not_toml_is_an_error_with_its_line() {
     let said = bad("[turn]\nrealm = \n", &[]);
     assert!(said[0].starts_with("appliance.toml:2: "), "{said:?}");
@@ -374,6 +390,26 @@ fn a_secret_may_be_in_a_file_named_by_the_file_or_by_the_environment() {
             .unwrap()
             .contains("keep one of them")
     );
+}
+
+#[test]
+fn credentials_are_made_with_the_secret_that_the_appliance_keeps() {
+    let directory = directory();
+    let state = directory.join("state");
+    let config = "state_dir = 'state'\n";
+    fs::write(directory.join("appliance.toml"), config).unwrap();
+    let before = callbox(&directory, &["credential"], &[]);
+    assert_eq!(before.status.code(), Some(1));
+    let said = String::from_utf8(before.stderr).unwrap();
+    assert!(said.contains("start callbox once"), "{said}");
+    assert!(!state.exists());
+    fs::create_dir(&state).unwrap();
+    fs::write(
+        state.join("turn.secret"),
+        "00112233445566778899aabbccddeeff\n",
+    )
+    .unwrap();
+    assert!(uses("00112233445566778899aabbccddeeff", &directory, &[]));
 }
 
 #[test]

@@ -11,8 +11,8 @@ mod table;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use paths::{imports, module_of};
-use table::{allowed, row};
+use paths::{imports, module_of, outside};
+use table::{IMPURE, allowed, row};
 
 #[test]
 fn every_import_is_allowed_by_the_layers() {
@@ -45,6 +45,27 @@ fn every_import_is_allowed_by_the_layers() {
         }
     }
     assert!(seen > 10, "only {seen} files were found");
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn the_pure_layer_neither_waits_nor_asks_the_kernel() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for file in rust_files(&source) {
+        let relative = file.strip_prefix(&source).expect("it was found there");
+        let pure = module_of(relative)
+            .is_some_and(|module| row(&module).is_some_and(|row| row.layer == 0));
+        if !pure {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("source files are readable text");
+        for name in IMPURE {
+            for line in outside(name, &text) {
+                wrong.push(format!("src/{}:{line}: {name}", relative.display()));
+            }
+        }
+    }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 

@@ -1,21 +1,21 @@
 //! `callbox credential`: a TURN user for a client that does not ask `/ice` itself.
 //!
-//! The credential follows draft-uberti-behave-turn-rest: the name carries its own expiry, the
-//! password is a MAC over the name. Nothing is stored, so nothing can be listed or revoked.
+//! The same credential and the same addresses as `/ice` hands out. Nothing is stored, so nothing
+//! can be listed or revoked.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use anyhow::{Context as _, bail};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Configuration, Failure};
-use crate::config::{self, Settings};
+use crate::config::{self, Secret, Settings};
+use crate::ice::{self, Credential, Endpoints, Offer};
 use crate::net::{clock, interface};
+use crate::state::{StateDir, StateError};
 
 /// Arguments of `callbox credential`.
 #[derive(Debug, Args)]
@@ -45,73 +45,128 @@ pub(super) fn run(arguments: Arguments, before: Configuration) -> Result<(), Fai
     let settings = arguments.configuration.or(before).load()?.settings;
     let secret = secret(&settings)?;
     let ttl = arguments.ttl.unwrap_or(settings.turn.credential_ttl);
-    let credential = Credential::new(&secret, &arguments.user, clock::unix_time() + ttl.as_secs());
-    print!("{}", report(&credential, &urls(&settings)));
+    let now = clock::unix_time();
+    let credential = Credential::new(&secret, &arguments.user, now, ttl);
+    let configuration = rtc_configuration(&settings, &host(&settings), &credential, now)
+        .map_err(anyhow::Error::from)?;
+    print!("{}", report(&credential, &configuration));
     Ok(())
 }
 
-/// The shared secret.
-fn secret(settings: &Settings) -> anyhow::Result<Vec<u8>> {
-    settings
-        .turn
-        .secret
-        .as_ref()
-        .map(|secret| secret.expose().to_vec())
-        .with_context(|| {
-            format!(
-                "there is no secret yet: start callbox once, or set turn.secret ({})",
-                settings.state_dir.display()
-            )
-        })
-}
-
-/// A name with its password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credential {
-    /// `expiry:name`
-    pub username: String,
-    /// Base64 of the MAC.
-    pub password: String,
-}
-
-impl Credential {
-    /// Derives the password of `user` until `expires`, in seconds since 1970.
-    pub fn new(secret: &[u8], user: &str, expires: u64) -> Self {
-        let username = format!("{expires}:{user}");
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
-        let password = BASE64_STANDARD.encode(hmac::sign(&key, username.as_bytes()));
-        Self { username, password }
+/// The shared secret, as configured or as made by the appliance at its first start.
+fn secret(settings: &Settings) -> anyhow::Result<Secret> {
+    if let Some(secret) = &settings.turn.secret {
+        return Ok(secret.clone());
+    }
+    let directory = settings.state_dir.display();
+    let kept = match StateDir::inspect(&settings.state_dir) {
+        Ok(state) => state.read(SECRET)?,
+        Err(StateError::Directory { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let kept = kept.with_context(|| {
+        format!("there is no secret in {directory} yet: start callbox once, or set turn.secret")
+    })?;
+    match kept.trim_ascii() {
+        [] => bail!("the secret in {directory} is empty: delete {SECRET} there and start callbox"),
+        secret => Ok(Secret::new(secret)),
     }
 }
 
-/// Where a client finds the server that knows the credential.
-fn urls(settings: &Settings) -> Vec<String> {
+/// The file that the appliance keeps it in.
+const SECRET: &str = "turn.secret";
+
+/// The name or the address that clients use, an IPv6 address in brackets.
+fn host(settings: &Settings) -> String {
     let host = settings.host.first().cloned().or_else(|| {
         let advertised = interface::advertised(&settings.external_ip);
         advertised.iter().next().map(|ip| ip.to_string())
     });
-    let host = host.unwrap_or_else(|| "localhost".to_owned());
-    let host = match host.contains(':') {
-        true => format!("[{host}]"),
-        false => host,
-    };
+    match host {
+        Some(host) if host.contains(':') => format!("[{host}]"),
+        Some(host) => host,
+        None => "localhost".to_owned(),
+    }
+}
+
+/// What a page passes to `new RTCPeerConnection`.
+fn rtc_configuration(
+    settings: &Settings,
+    host: &str,
+    credential: &Credential,
+    now: u64,
+) -> serde_json::Result<Value> {
     let port = |listeners: &[SocketAddr]| listeners.first().map(SocketAddr::port);
-    let mut urls = Vec::new();
-    if let Some(port) = port(&settings.turn.listen) {
-        urls.push(format!("turn:{host}:{port}?transport=udp"));
-        urls.push(format!("turn:{host}:{port}?transport=tcp"));
-    }
-    if let Some(port) = port(&settings.front.https) {
-        urls.push(format!("turns:{host}:{port}?transport=tcp"));
-    }
-    urls
+    let answer = ice::Configuration::new(&Offer {
+        host,
+        endpoints: Endpoints {
+            udp_port: port(&settings.turn.listen),
+            tcp_port: port(&settings.turn.listen),
+            tls_port: port(&settings.front.https),
+        },
+        credential,
+        now,
+        policy: settings.ice.policy,
+        extra_servers: &settings.ice.extra_servers,
+    });
+    let answer = serde_json::to_value(answer)?;
+    let field = |name| answer.get(name).cloned().unwrap_or_default();
+    Ok(json!({
+        "iceServers": field("iceServers"),
+        "iceTransportPolicy": field("iceTransportPolicy"),
+    }))
 }
 
 /// What is printed.
-fn report(credential: &Credential, urls: &[String]) -> String {
-    let Credential { username, password } = credential;
-    let configuration = json!({
-        "iceServers": [{ "urls": urls, "username": username, "credential": password }],
-    });
+fn report(credential: &Credential, configuration: &Value) -> String {
+    let Credential {
+        username, password, ..
+    } = credential;
     format!("username: {username}\npassword: {password}\n\n{configuration:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(settings: &Settings) -> Vec<String> {
+        let credential = Credential::new(&Secret::new("s"), "alice", 1, Duration::from_secs(9));
+        let made = rtc_configuration(settings, &host(settings), &credential, 1).unwrap();
+        let servers = made["iceServers"].as_array().unwrap();
+        let turn = servers
+            .iter()
+            .find(|s| s["username"] == "10:alice")
+            .unwrap();
+        assert_eq!(turn["credential"], credential.password);
+        let urls = turn["urls"].as_array().unwrap().iter();
+        urls.map(|url| url.as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_configuration_names_only_what_is_listened_on() {
+        let mut settings = Settings::builtin("/nowhere".into());
+        settings.host = vec!["call.example.com".to_owned()];
+        settings.turn.listen = vec!["[::]:3479".parse().unwrap()];
+        assert_eq!(
+            urls(&settings),
+            [
+                "turn:call.example.com:3479?transport=udp",
+                "turn:call.example.com:3479?transport=tcp",
+                "turns:call.example.com:443?transport=tcp",
+            ]
+        );
+        settings.host = vec!["2001:db8::1".to_owned()];
+        settings.turn.listen.clear();
+        assert_eq!(urls(&settings), ["turns:[2001:db8::1]:443?transport=tcp"]);
+    }
+
+    #[test]
+    fn names_that_would_break_the_form_are_refused() {
+        assert_eq!(name("alice"), Ok("alice".to_owned()));
+        for text in ["", "a:b", "a b", "\u{e9}"] {
+            assert!(name(text).is_err(), "{text}");
+        }
+    }
 }

@@ -4,23 +4,27 @@
 //! `consistency`.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use super::consistency;
 use super::document::Document;
-use super::file::{self, EXTRA_SERVER, KEYS, STATIC_USER};
+use super::file;
 use super::load::{Layer, Layers};
-use super::report::{Effective, Problem};
-use super::secret::Secret;
+use super::report::Problem;
 use super::settings::{
-    ExternalIp, ExtraServer, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling,
-    StaticUser, Tls, Turn, Web,
+    Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls, Turn, Web,
 };
-use super::shape::{Fields, Parsed, Wrong, choice, flag, list, number, text, words, wrong};
-use super::text::{self, TextError};
+use super::shape::{Parsed, Wrong, choice, flag, list, number, text, words, wrong};
+use super::text;
 use super::value::Value;
+
+mod credentials;
+mod forms;
+
+use credentials::{extra_server, static_user, turn_secret};
+use forms::{external_ip, level, message_size, positive_duration, realm};
 
 /// Settings, good only if there is no problem.
 pub(super) struct Built {
@@ -34,6 +38,7 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
     let mut reader = Reader {
         layers,
         problems: Vec::new(),
+        warnings: Vec::new(),
     };
     let settings = Settings {
         host: reader.required("host", list(text(text::host))),
@@ -57,7 +62,12 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
             privacy: reader.required("log.privacy", flag),
         },
     };
-    let mut problems = reader.problems;
+    let Reader {
+        mut problems,
+        mut warnings,
+        ..
+    } = reader;
+    warnings.extend(consistency::warnings(&settings));
     for conflict in consistency::conflicts(&settings) {
         let layer = layers
             .get(conflict.key)
@@ -70,64 +80,9 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
         });
     }
     Built {
-        warnings: consistency::warnings(&settings),
         settings,
         problems,
-    }
-}
-
-/// What is in force, for `callbox check`.
-pub(super) fn effective(layers: &Layers, settings: &Settings) -> Vec<Effective> {
-    KEYS.iter()
-        .map(|key| {
-            let (value, layer) = match layers.get(key.path) {
-                Some((value, layer)) => (Some(value), layer),
-                None => (computed(key.path, settings), Layer::Default),
-            };
-            let note = match (key.path, &value) {
-                ("tls.mode", _) => match &settings.tls {
-                    Tls::SelfSigned => "a self-signed certificate",
-                    Tls::Files { .. } => "the certificate from cert and key",
-                },
-                (_, None) => key.absent,
-                _ => "",
-            };
-            Effective {
-                key: key.path,
-                value: value.map(|value| match key.secret {
-                    true => redacted(&value).to_toml(),
-                    false => value.to_toml(),
-                }),
-                note: note.to_owned(),
-                origin: layers.origin(layer, key.path, ""),
-            }
-        })
-        .collect()
-}
-
-/// Values that no layer holds because the machine decides them.
-fn computed(path: &str, settings: &Settings) -> Option<Value> {
-    match path {
-        "state_dir" => Some(Value::Text(settings.state_dir.display().to_string())),
-        "turn.workers" => Some(Value::Number(settings.turn.workers.get() as i128)),
-        _ => None,
-    }
-}
-
-/// The value with everything that may be a credential replaced.
-fn redacted(value: &Value) -> Value {
-    match value {
-        Value::List(items) => Value::List(items.iter().map(redacted).collect()),
-        Value::Table(table) => Value::Table(
-            table
-                .iter()
-                .map(|(name, value)| match name.as_str() {
-                    "password" | "credential" => (name.clone(), redacted(value)),
-                    _ => (name.clone(), value.clone()),
-                })
-                .collect(),
-        ),
-        _ => Value::Text("<redacted>".to_owned()),
+        warnings,
     }
 }
 
@@ -135,6 +90,7 @@ fn redacted(value: &Value) -> Value {
 struct Reader<'a> {
     layers: &'a Layers,
     problems: Vec<Problem>,
+    warnings: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -225,6 +181,11 @@ enum TlsMode {
 fn tls(reader: &mut Reader<'_>) -> Tls {
     let mode = reader.required("tls.mode", tls_mode);
     let (cert, key) = (reader.path("tls.cert"), reader.path("tls.key"));
+    if mode == TlsMode::SelfSigned && (cert.is_some() || key.is_some()) {
+        let unused =
+            "tls.mode: \"self-signed\" leaves cert and key unused: \"files\" or \"auto\" uses them";
+        reader.warnings.push(unused.to_owned());
+    }
     match (mode, cert, key) {
         (TlsMode::SelfSigned, _, _) | (TlsMode::Auto, None, None) => Tls::SelfSigned,
         (TlsMode::Auto | TlsMode::Files, Some(cert), Some(key)) => Tls::Files { cert, key },
@@ -310,112 +271,6 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
 /// Ten terabits: what lies above is a slip.
 const MOST_BPS: i128 = 10_000_000_000_000;
 
-/// The shared secret; of `secret` and `secret_file` the one in the higher layer.
-fn turn_secret(reader: &mut Reader<'_>) -> Option<Secret> {
-    let direct = reader.with_layer("turn.secret", secret_text);
-    let layers = reader.layers;
-    let in_file = layers.get("turn.secret_file").map(|(_, layer)| layer);
-    if let Some((secret, layer)) = direct {
-        match in_file {
-            Some(other) if other == layer => reader.note(
-                "turn.secret_file",
-                layer,
-                vec![Wrong::new("turn.secret is given too: keep one of them")],
-            ),
-            Some(other) if other > layer => {}
-            _ => return Some(secret),
-        }
-    }
-    let layer = in_file?;
-    reader.optional("turn.secret_file", move |value: &Value| {
-        let path = text(words)(value)?;
-        secret_from(&layers.resolve(layer, &path))
-    })
-}
-
-fn static_user(layers: &Layers, value: &Value) -> Parsed<StaticUser> {
-    let mut fields = Fields::of(value, STATIC_USER)?;
-    let username = fields.get("username", text(username));
-    let password = credential(
-        layers,
-        "turn.static_users",
-        &mut fields,
-        "password",
-        "password_file",
-    );
-    if !fields.has("username") {
-        fields.complain("username is missing");
-    }
-    if !fields.has("password") && !fields.has("password_file") {
-        fields.complain("password is missing");
-    }
-    let user = username.zip(password);
-    fields.finish(user.map(|(username, password)| StaticUser { username, password }))
-}
-
-fn extra_server(layers: &Layers, value: &Value) -> Parsed<ExtraServer> {
-    let mut fields = Fields::of(value, EXTRA_SERVER)?;
-    let urls = fields.get("urls", list(text(text::ice_url)));
-    let username = fields.get("username", text(username)).unwrap_or_default();
-    let credential = credential(
-        layers,
-        "ice.extra_servers",
-        &mut fields,
-        "credential",
-        "credential_file",
-    );
-    if !fields.has("urls") || urls.as_ref().is_some_and(Vec::is_empty) {
-        fields.complain("urls are missing");
-    }
-    fields.finish(urls.map(|urls| ExtraServer {
-        urls,
-        username,
-        credential: credential.unwrap_or_default(),
-    }))
-}
-
-/// A secret field or the file it is in.
-fn credential(
-    layers: &Layers,
-    path: &str,
-    fields: &mut Fields<'_>,
-    direct: &str,
-    in_file: &str,
-) -> Option<Secret> {
-    if fields.has(direct) && fields.has(in_file) {
-        fields.complain(format!(
-            "{direct} and {in_file} are both given: keep one of them"
-        ));
-        return None;
-    }
-    let layer = layers.get(path).map_or(Layer::Default, |found| found.1);
-    fields.get(direct, secret_text).or_else(|| {
-        fields.get(in_file, |value| {
-            let path = text(words)(value)?;
-            secret_from(&layers.resolve(layer, &path))
-        })
-    })
-}
-
-/// Text that no message repeats.
-fn secret_text(value: &Value) -> Parsed<Secret> {
-    match value {
-        Value::Text(text) if !text.trim().is_empty() => Ok(Secret::new(text.as_bytes())),
-        Value::Text(_) => wrong("the secret is empty"),
-        other => wrong(format!("expected text in quotes, found {}", other.kind())),
-    }
-}
-
-fn secret_from(path: &Path) -> Parsed<Secret> {
-    match std::fs::read(path) {
-        Err(cause) => wrong(format!("{}: cannot be read: {cause}", path.display())),
-        Ok(bytes) => match bytes.trim_ascii_end() {
-            [] => wrong(format!("{}: the file is empty", path.display())),
-            secret => Ok(Secret::new(secret)),
-        },
-    }
-}
-
 fn ice(reader: &mut Reader<'_>) -> Ice {
     let layers = reader.layers;
     Ice {
@@ -433,94 +288,5 @@ fn ice(reader: &mut Reader<'_>) -> Ice {
                 ("open", IceAccess::Open),
             ]),
         ),
-    }
-}
-
-fn external_ip(value: &Value) -> Parsed<ExternalIp> {
-    let written = list(text(advertised))(value)?;
-    if let [None] = written.as_slice() {
-        return Ok(ExternalIp::Auto);
-    }
-    let (mut v4, mut v6) = (None, None);
-    for address in written {
-        let before = match address {
-            None => return wrong("\"auto\" stands alone"),
-            Some(std::net::IpAddr::V4(address)) => v4.replace(address).is_some(),
-            Some(std::net::IpAddr::V6(address)) => v6.replace(address).is_some(),
-        };
-        if before {
-            return wrong("at most one IPv4 and one IPv6 address can be advertised");
-        }
-    }
-    match (v4, v6) {
-        (None, None) => wrong("expected \"auto\" or an address, found an empty list"),
-        (v4, v6) => Ok(ExternalIp::Given { v4, v6 }),
-    }
-}
-
-/// An address that can be advertised; `None` for "auto".
-fn advertised(text: &str) -> Result<Option<std::net::IpAddr>, TextError> {
-    if text == "auto" {
-        return Ok(None);
-    }
-    let address: std::net::IpAddr = text
-        .trim_matches(['[', ']'])
-        .parse()
-        .map_err(|_| TextError::Form("\"auto\" or an address such as \"203.0.113.7\""))?;
-    let address = address.to_canonical();
-    if address.is_unspecified() || address.is_multicast() {
-        return Err(TextError::Value(format!("{address} is nobody's address")));
-    }
-    Ok(Some(address))
-}
-
-fn positive_duration(text: &str) -> Result<Duration, TextError> {
-    match text::duration(text)? {
-        Duration::ZERO => Err(TextError::Value("must be longer than nothing".to_owned())),
-        duration => Ok(duration),
-    }
-}
-
-/// A session description needs a few KiB; more than the upper bound is no message.
-fn message_size(text: &str) -> Result<usize, TextError> {
-    let size = text::size(text)?;
-    match (4 << 10..=16 << 20).contains(&size) {
-        true => Ok(size),
-        false => Err(TextError::Value(format!(
-            "{size} bytes are not between 4KiB and 16MiB"
-        ))),
-    }
-}
-
-/// RFC 8489 section 14.9: less than 128 characters, at most 763 bytes.
-fn realm(text: &str) -> Result<String, TextError> {
-    let short = text.chars().count() < 128 && text.len() <= 763;
-    match short && !text.is_empty() && !text.contains(|c: char| c == '"' || c.is_control()) {
-        true => Ok(text.to_owned()),
-        false => Err(TextError::Form("1 to 127 characters without quotes")),
-    }
-}
-
-/// RFC 8489 section 14.3: less than 509 bytes.
-fn username(text: &str) -> Result<String, TextError> {
-    match (1..509).contains(&text.len()) && !text.contains(char::is_control) {
-        true => Ok(text.to_owned()),
-        false => Err(TextError::Form("a name of 1 to 508 bytes")),
-    }
-}
-
-/// A level, or a filter. A single word that is no level would be taken for a module's name.
-fn level(text: &str) -> Result<String, TextError> {
-    let form = TextError::Form(
-        "\"error\", \"warn\", \"info\", \"debug\", \"trace\", \"off\" or a filter such as \"info,callbox::turn=debug\"",
-    );
-    let levels = ["error", "warn", "info", "debug", "trace", "off"];
-    let word = !text.contains([',', '=', '[', ':']);
-    if text.is_empty() || (word && !levels.contains(&text)) {
-        return Err(form);
-    }
-    match tracing_subscriber::EnvFilter::builder().parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(TextError::Value(format!("not a filter: {error}"))),
     }
 }

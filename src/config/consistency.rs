@@ -170,3 +170,44 @@ fn opened(network: &Network) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_cover_the_addresses_they_take() {
+        let both = |a: &str, b: &str| {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            assert_eq!(overlap(a, b), overlap(b, a));
+            overlap(a, b)
+        };
+        assert!(both("[::]:443", "[::]:443"));
+        assert!(both("[::]:443", "0.0.0.0:443"));
+        assert!(both("[::]:443", "10.0.0.1:443"));
+        assert!(both("0.0.0.0:443", "10.0.0.1:443"));
+        assert!(!both("0.0.0.0:443", "[2001:db8::1]:443"));
+        assert!(!both("[::]:443", "[::]:444"));
+        assert!(!both("10.0.0.1:443", "10.0.0.2:443"));
+        assert!(!both("[::]:0", "[::]:0"));
+    }
+
+    #[test]
+    fn the_defaults_agree_with_each_other() {
+        let settings = Settings::builtin("/nowhere".into());
+        assert!(conflicts(&settings).is_empty());
+        assert_eq!(warnings(&settings), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_users_of_one_name_are_a_conflict() {
+        let mut settings = Settings::builtin("/nowhere".into());
+        let user = super::super::settings::StaticUser {
+            username: "phone".to_owned(),
+            password: super::super::Secret::new("x"),
+        };
+        settings.turn.static_users = vec![user.clone(), user];
+        let keys: Vec<_> = conflicts(&settings).iter().map(|c| c.key).collect();
+        assert_eq!(keys, ["turn.static_users"]);
+    }
+}

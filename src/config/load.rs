@@ -12,11 +12,12 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::build;
 use super::document::Document;
+use super::effective::effective;
 use super::environment::Environment;
-use super::file::{self, KEYS};
-use super::nearest::nearest;
+use super::file;
 use super::report::{Effective, Origin, Problem};
 use super::settings::Settings;
+use super::unknown::unknown;
 use super::value::{Table, Value};
 
 /// Why there are no settings.
@@ -110,7 +111,7 @@ impl Sources {
             format!("{name} is set and begins like a setting, but is none: it is ignored")
         });
         Ok(Loaded {
-            effective: build::effective(&layers, &built.settings),
+            effective: effective(&layers, &built.settings),
             warnings: built.warnings.into_iter().chain(ignored).collect(),
             settings: built.settings,
             file: layers.path,
@@ -244,59 +245,16 @@ impl Layers {
             what: what.clone(),
             meant: None,
         });
-        syntax.chain(self.unknown_keys()).collect()
-    }
-
-    fn unknown_keys(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut problem = |path: &str, what: &str, meant: Option<String>| {
-            problems.push(Problem {
-                origin: self.origin(Layer::File, path, ""),
-                key: path.to_owned(),
-                what: what.to_owned(),
-                meant,
+        let unknown = unknown(&self.document.root)
+            .into_iter()
+            .map(|unknown| Problem {
+                origin: self.origin(Layer::File, &unknown.path, ""),
+                key: unknown.path,
+                what: unknown.what,
+                meant: unknown.meant,
             });
-        };
-        for (name, value) in &self.document.root {
-            if file::key(name).is_some() {
-                continue;
-            }
-            if !file::sections().any(|section| section == name) {
-                let meant = match value {
-                    Value::Table(_) => nearest(name, file::sections()).map(str::to_owned),
-                    _ => meant(None, name),
-                };
-                problem(name, "unknown key", meant);
-                continue;
-            }
-            let Value::Table(table) = value else {
-                problem(
-                    name,
-                    &format!("expected a section [{name}], found {}", value.kind()),
-                    None,
-                );
-                continue;
-            };
-            for inner in table.keys() {
-                let path = format!("{name}.{inner}");
-                if file::key(&path).is_none() {
-                    problem(&path, "unknown key", meant(Some(name), inner));
-                }
-            }
-        }
-        problems
+        syntax.chain(unknown).collect()
     }
-}
-
-/// The key that was probably meant: one of the same section, else one of that name elsewhere.
-fn meant(section: Option<&str>, name: &str) -> Option<String> {
-    let siblings = KEYS.iter().filter(|key| key.section() == section);
-    nearest(name, siblings.map(|key| key.name()))
-        .map(str::to_owned)
-        .or_else(|| {
-            let elsewhere = KEYS.iter().find(|key| key.name() == name)?;
-            Some(elsewhere.path.to_owned())
-        })
 }
 
 fn lines(problems: &[Problem]) -> String {
@@ -355,5 +313,95 @@ fn from_figment(value: Merged) -> Value {
                 .collect(),
         ),
         Merged::Empty(..) => Value::Other("a number with a fraction or a date"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::file::KEYS;
+    use super::*;
+
+    fn load(text: &str) -> Result<Loaded, Error> {
+        let sources = Sources {
+            file: Some((PathBuf::from("appliance.toml"), text.to_owned())),
+            environment: Vec::new(),
+            state_dir: PathBuf::from("/state"),
+        };
+        sources.load()
+    }
+
+    #[test]
+    fn the_built_in_settings_are_those_of_the_documents() {
+        let settings = Settings::builtin(PathBuf::from("/state"));
+        assert_eq!(settings.front.https, ["[::]:443".parse().unwrap()]);
+        assert_eq!(settings.front.idle_timeout, Duration::from_secs(75));
+        assert_eq!(settings.signaling.max_message, 64 * 1024);
+        assert_eq!(settings.turn.relay_ports, 49_152..=65_535);
+        assert_eq!(settings.turn.credential_ttl, Duration::from_secs(12 * 3600));
+        assert_eq!(settings.state_dir, Path::new("/state"));
+        assert!(settings.turn.secret.is_none());
+        assert!(settings.log.privacy);
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_read_by_somebody() {
+        // A key that nothing reads would take the wrong kind of value in silence.
+        for key in KEYS {
+            let wrong = format!("{} = 1.5\n", key.path);
+            let Err(Error::Invalid(problems)) = load(&wrong) else {
+                panic!("{} is not read", key.path);
+            };
+            assert!(
+                problems.iter().any(|problem| problem.key == key.path),
+                "{problems:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_replaces_the_list_below_it() {
+        let loaded = load("[front]\nhttps = ['127.0.0.1:1', '127.0.0.1:2']\n").unwrap();
+        assert_eq!(loaded.settings.front.https.len(), 2);
+        assert_eq!(loaded.settings.front.http.len(), 1);
+    }
+
+    #[test]
+    fn a_section_that_is_no_section_is_said_once() {
+        let Err(Error::Invalid(problems)) = load("turn = 5\n") else {
+            panic!("it was accepted");
+        };
+        let said: Vec<_> = problems.iter().map(Problem::to_string).collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with("appliance.toml:1: turn: expected a section [turn]"),
+            "{said:?}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_value_of_any_key_breaks_the_loader(
+            index in 0..KEYS.len(),
+            value in prop_oneof![
+                any::<String>().prop_map(|text| Value::Text(text).to_toml()),
+                any::<i64>().prop_map(|number| number.to_string()),
+                Just("[]".to_owned()),
+                Just("{}".to_owned()),
+                Just("[[1], {a = 'b'}]".to_owned()),
+                Just("1.5".to_owned()),
+            ],
+        ) {
+            // Good or bad, but an answer; and a bad one names the key.
+            let path = KEYS[index].path;
+            if let Err(Error::Invalid(problems)) = load(&format!("{path} = {value}\n")) {
+                prop_assert!(!problems.is_empty());
+            }
+        }
     }
 }

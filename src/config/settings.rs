@@ -1,8 +1,7 @@
 //! The validated configuration: what every other module is handed.
 //!
 //! Nothing here is optional text: an absent key has become its default, an address is an address,
-//! a range is a range. The mirror of the file is [`super::file`]; reading and merging is
-//! [`super::load`].
+//! a range is a range. What the keys are called in the file is not known here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 /// The transport whose table is searched.
@@ -67,8 +67,8 @@ impl Holder {
     }
 }
 
-/// Finds the holder of a port. Of several the first one found.
-pub fn find(transport: Transport, port: u16) -> Option<Holder> {
+/// Finds who is in the way of binding the address. Of several the first one found.
+pub fn find(transport: Transport, address: SocketAddr) -> Option<Holder> {
     let tables = match transport {
         Transport::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
         Transport::Udp => ["/proc/net/udp", "/proc/net/udp6"],
@@ -76,7 +76,7 @@ pub fn find(transport: Transport, port: u16) -> Option<Holder> {
     let entries: Vec<Entry> = tables
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())
-        .flat_map(|table| entries(&table, transport, port))
+        .flat_map(|table| entries(&table, transport, address))
         .collect();
     let first = entries.first()?;
     let process = processes().find_map(|pid| {
@@ -96,8 +96,8 @@ struct Entry {
     uid: u32,
 }
 
-/// The sockets of a table that hold the port. TCP: those that listen.
-fn entries(table: &str, transport: Transport, port: u16) -> Vec<Entry> {
+/// The sockets of a table that are in the way of the address. TCP: those that listen.
+fn entries(table: &str, transport: Transport, wanted: SocketAddr) -> Vec<Entry> {
     const LISTENING: &str = "0A";
     table
         .lines()
@@ -108,12 +108,41 @@ fn entries(table: &str, transport: Transport, port: u16) -> Vec<Entry> {
             let state = fields.nth(1)?;
             let uid = fields.nth(3)?.parse().ok()?;
             let inode = fields.nth(1)?.parse().ok()?;
-            let (_, local_port) = local.rsplit_once(':')?;
-            let counts = u16::from_str_radix(local_port, 16).ok()? == port
+            let local = parse_address(local)?;
+            let counts = local.port() == wanted.port()
+                && in_the_way(local.ip(), wanted.ip())
                 && (transport == Transport::Udp || state == LISTENING);
             counts.then_some(Entry { inode, uid })
         })
         .collect()
+}
+
+/// `0100007F:0D96`: each 32-bit word of the address in the machine's own byte order.
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let mut bytes = [0; 16];
+    let mut length = 0;
+    while let Some(word) = address.get(length * 2..length * 2 + 8) {
+        let word = u32::from_str_radix(word, 16).ok()?;
+        bytes
+            .get_mut(length..length + 4)?
+            .copy_from_slice(&word.to_ne_bytes());
+        length += 4;
+    }
+    let ip = match length {
+        4 => IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]),
+        16 => IpAddr::from(bytes).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// Whether sockets on the two addresses exclude each other on one port. `::` takes IPv4 too.
+fn in_the_way(a: IpAddr, b: IpAddr) -> bool {
+    let covers = |wide: IpAddr, narrow: IpAddr| {
+        wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    a == b || covers(a, b) || covers(b, a)
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -164,7 +193,7 @@ fn unit_of(groups: &str) -> Option<String> {
 /// The sentence for a port that is taken: who holds it, and what to do about it.
 pub fn sentence(transport: Transport, address: SocketAddr, setting: &str) -> String {
     let port = address.port();
-    match find(transport, port) {
+    match find(transport, address) {
         Some(holder) => format!(
             "port {port} ({transport}) is held by {holder}: {}, or choose another port with {setting}",
             holder.remedy()
@@ -188,8 +217,10 @@ mod tests {
 ";
 
     #[test]
-    fn only_listening_tcp_sockets_of_the_port_count() {
-        let tcp = entries(TABLE, Transport::Tcp, 3478);
+    fn only_listening_tcp_sockets_in_the_way_count() {
+        let entries =
+            |table, transport, address: &str| entries(table, transport, address.parse().unwrap());
+        let tcp = entries(TABLE, Transport::Tcp, "0.0.0.0:3478");
         assert_eq!(
             tcp,
             [Entry {
@@ -197,9 +228,12 @@ mod tests {
                 uid: 1000
             }]
         );
-        assert_eq!(entries(TABLE, Transport::Udp, 3478).len(), 2);
-        assert_eq!(entries(TABLE, Transport::Tcp, 444), []);
-        assert_eq!(entries("", Transport::Tcp, 444), []);
+        assert_eq!(entries(TABLE, Transport::Udp, "[::]:3478").len(), 2);
+        assert_eq!(entries(TABLE, Transport::Tcp, "0.0.0.0:444"), []);
+        assert_eq!(entries(TABLE, Transport::Tcp, "192.0.2.1:3478"), []);
+        assert_eq!(entries(TABLE, Transport::Tcp, "192.0.2.1:443").len(), 1);
+        assert_eq!(entries(TABLE, Transport::Tcp, "[::1]:443"), []);
+        assert_eq!(entries("", Transport::Tcp, "[::]:444"), []);
     }
 
     #[test]
@@ -222,7 +256,39 @@ mod tests {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let ours = |holder| matches!(holder, Some(Holder::Process { pid, .. }) if pid == std::process::id());
-        assert!(ours(find(Transport::Tcp, tcp.local_addr().unwrap().port())));
-        assert!(ours(find(Transport::Udp, udp.local_addr().unwrap().port())));
+        assert!(ours(find(Transport::Tcp, tcp.local_addr().unwrap())));
+        assert!(ours(find(Transport::Udp, udp.local_addr().unwrap())));
+        let everywhere = ([0; 8], tcp.local_addr().unwrap().port()).into();
+        assert!(ours(find(Transport::Tcp, everywhere)));
+    }
+
+    #[test]
+    fn addresses_of_the_kernels_tables_are_read_in_this_machines_byte_order() {
+        let hex = |words: &[[u8; 4]]| -> String {
+            words
+                .iter()
+                .map(|w| format!("{:08X}", u32::from_ne_bytes(*w)))
+                .collect()
+        };
+        let read = |words: &[[u8; 4]]| parse_address(&format!("{}:01BB", hex(words)));
+        assert_eq!(
+            read(&[[127, 0, 0, 1]]),
+            Some("127.0.0.1:443".parse().unwrap())
+        );
+        let v6 = [[0x20, 1, 0x0d, 0xb8], [0; 4], [0; 4], [0, 0, 0, 9]];
+        assert_eq!(read(&v6), Some("[2001:db8::9]:443".parse().unwrap()));
+        let mapped = [[0; 4], [0; 4], [0, 0, 0xff, 0xff], [192, 0, 2, 1]];
+        assert_eq!(read(&mapped), Some("192.0.2.1:443".parse().unwrap()));
+        for text in [
+            "",
+            ":",
+            "0100007F",
+            "01:1",
+            "0100007F:x",
+            "é100007F:1",
+            "000000000000000000000000000000000000000000:1",
+        ] {
+            assert_eq!(parse_address(text), None, "{text}");
+        }
     }
 }

@@ -24,11 +24,7 @@ pub(crate) fn module_of(file: &Path) -> Option<String> {
 
 /// Everything of the crate that the text of `module` names outside its tests.
 pub(crate) fn imports(module: &str, text: &str) -> Vec<Import> {
-    let code = blank(text);
-    let code = match code.find("#[cfg(test)]\nmod ") {
-        Some(tests) => &code[..tests],
-        None => &code,
-    };
+    let code = &shipped(text);
     let mut found = Vec::new();
     let mut at = 0;
     while let Some((start, root)) = next_root(code, at) {
@@ -38,6 +34,29 @@ pub(crate) fn imports(module: &str, text: &str) -> Vec<Import> {
         at = end.max(start + 1);
     }
     found
+}
+
+/// The lines on which the text, outside of its tests, uses something of an outside module.
+pub(crate) fn outside(module: &str, text: &str) -> Vec<usize> {
+    let code = shipped(text);
+    let uses = code.match_indices(module).filter(|(at, _)| {
+        let before = code[..*at].chars().next_back();
+        let after = code[at + module.len()..].chars().next();
+        let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        // `crate::x::tokio` is not tokio.
+        !inside(before) && before != Some(':') && !inside(after)
+    });
+    uses.map(|(at, _)| code[..at].matches('\n').count() + 1)
+        .collect()
+}
+
+/// The code without comments, literals and the tests at its end.
+fn shipped(text: &str) -> String {
+    let mut code = blank(text);
+    if let Some(tests) = code.find("#[cfg(test)]\nmod ") {
+        code.truncate(tests);
+    }
+    code
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +74,11 @@ fn next_root(code: &str, from: usize) -> Option<(usize, Root)> {
             .find(|at| {
                 let before = code[..*at].chars().next_back();
                 let after = code[at + word.len()..].trim_start();
-                !before.is_some_and(|c| c.is_alphanumeric() || c == '_') && after.starts_with("::")
+                // `pub(in crate::turn)` says who may look in, not where this looks.
+                let visibility = code[..*at].ends_with("(in ");
+                !visibility
+                    && !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+                    && after.starts_with("::")
             })
     };
     let crate_root = find("crate").map(|at| (at, Root::Crate));
@@ -279,8 +302,11 @@ mod tests {
         assert_eq!(paths("app", text), ["turn::core::Server", "limit::most"]);
         assert_eq!(paths("app", "pub(crate) fn f() {}"), Vec::<String>::new());
         assert_eq!(
-            paths("turn::core", "pub(in crate::turn) struct X;"),
-            ["turn"]
+            paths(
+                "turn::core",
+                "pub(in crate::turn) struct X(crate::limit::L);"
+            ),
+            ["limit::L"]
         );
     }
 
@@ -304,6 +330,13 @@ mod tests {
         let text = "// crate::a::b\n/* crate::c /* crate::d */ crate::e */ let s = \"crate::f \\\" crate::g\";\n\
                     let r = r#\"crate::h \" crate::i\"#; let c = '\"'; use crate::limit; let l: &'a str;";
         assert_eq!(paths("app", text), ["limit"]);
+    }
+
+    #[test]
+    fn outside_modules_are_found_as_whole_names() {
+        let text = "//! tokio\nuse tokio::net;\nfn tokiox() { crate::tokio::x(); }\nfn f() -> tokio::X {}\n";
+        assert_eq!(outside("tokio", text), [2, 4]);
+        assert_eq!(outside("std::fs", "use std::fs::File; use std::fsx;"), [1]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ const TABLE: &[Row] = &[
     module(0, "turn::core", &["turn::stun", "turn::channel", "limit"]),
     module(0, "signal::core", &[]),
     module(0, "signal::dialect", &["signal::core"]),
+    module(0, "signal::stats", &[]),
     module(0, "ice", &[]),
     module(0, "limit", &[]),
     module(0, "front::sniff", &[]),
@@ -67,6 +68,24 @@ const TABLE: &[Row] = &[
     module(3, "cli", &[]),
     module(3, "main", &[]),
     module(3, "lib", &[]),
+];
+
+/// What the pure layer has nothing to do with: whatever waits, or asks the kernel.
+pub(crate) const IMPURE: &[&str] = &[
+    "tokio",
+    "tokio_rustls",
+    "tokio_tungstenite",
+    "hyper_util",
+    "socket2",
+    "libc",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::time::SystemTime",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
 ];
 
 /// The row of a module or of something in it: the longest one that matches.
