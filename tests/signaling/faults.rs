@@ -116,6 +116,19 @@ async fn a_silent_peer_is_gone_after_the_idle_timeout() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_cancelled_gives_up_its_seat() {
+    let server = Server::start(settings()).await;
+    let mut second = server.joined("123", "b").await;
+    let (mut first, session) = server.client_with_its_session().await;
+    first.join("123", "a").await;
+    first.hears_cmd("resp-join", "b").await;
+    second.hears_cmd("new-peer", "a").await;
+    let since = clock::now();
+    session.abort();
+    hears_of_the_end_at_once(&mut second, "a", since).await;
+}
+
+#[tokio::test]
 async fn garbage_from_one_client_disturbs_nobody() {
     let server = Server::start(settings()).await;
     let (mut first, mut second) = server.pair("123").await;

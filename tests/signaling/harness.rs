@@ -11,6 +11,7 @@ use callbox::signal::{Snapshot, session};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async};
@@ -79,6 +80,19 @@ impl Server {
         Client::at(self.address).await
     }
 
+    /// A client, and the task that serves it.
+    pub(crate) async fn client_with_its_session(&self) -> (Client, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (hub, drain) = (self.hub.clone(), self.drain.clone());
+        let session = self.drain.spawn(async move {
+            let (socket, peer) = listener.accept().await.unwrap();
+            let socket = accept_async_with_config(socket, None).await.unwrap();
+            session::run(socket, peer, hub, drain).await;
+        });
+        (Client::at(address).await, session)
+    }
+
     /// A client whose kernel holds next to nothing for it.
     pub(crate) async fn client_with_little_memory(&self) -> Client {
         let socket = TcpSocket::new_v4().unwrap();
@@ -138,6 +152,7 @@ impl Server {
 async fn accept(listener: TcpListener, settings: settings::Signaling, hub: Hub, drain: Drain) {
     loop {
         let (socket, peer) = listener.accept().await.unwrap();
+        socket.set_nodelay(true).unwrap();
         let config = session::websocket_config(&settings);
         let (hub, its_drain) = (hub.clone(), drain.clone());
         drain.spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{PATIENCE, Server, settings};
+use crate::harness::{Server, settings};
 
 #[tokio::test]
 async fn everybody_is_told_of_a_restart_and_nobody_that_their_peer_left() {
@@ -26,7 +26,7 @@ async fn everybody_is_told_of_a_restart_and_nobody_that_their_peer_left() {
 }
 
 #[tokio::test]
-async fn draining_ends_every_task_long_before_the_deadline() {
+async fn clients_that_answer_the_close_make_the_restart_quick() {
     let server = Server::start(settings()).await;
     let (mut first, mut second) = server.pair("123").await;
     server.drain.begin();
@@ -34,7 +34,7 @@ async fn draining_ends_every_task_long_before_the_deadline() {
     assert_eq!(second.is_closed().await.0, 1012);
     first.ends().await;
     second.ends().await;
-    assert!(server.drain.finish(PATIENCE).await);
+    assert!(server.drain.finish(Duration::from_secs(1)).await);
 }
 
 #[tokio::test]
