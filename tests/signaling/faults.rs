@@ -51,6 +51,16 @@ async fn a_close_frame_is_a_leave_before_the_connection_has_ended() {
 }
 
 #[tokio::test]
+async fn the_seat_of_a_client_that_is_sent_away_is_free_before_it_has_gone() {
+    let server = Server::start(settings()).await;
+    let (mut first, mut second) = server.pair("123").await;
+    let since = clock::now();
+    // The close frame that this causes is never read, let alone answered.
+    first.socket.send(Message::binary("x")).await.unwrap();
+    hears_of_the_end_at_once(&mut second, "a", since).await;
+}
+
+#[tokio::test]
 async fn what_was_said_just_before_the_end_still_arrives_first() {
     let server = Server::start(settings()).await;
     let (mut first, mut second) = server.pair("123").await;

@@ -112,7 +112,7 @@ where
         }
         // Closing with bytes unread resets the connection, and a reset overtakes the close frame.
         // On the heap: on the stack it would be part of every session from its first moment.
-        let mut discarded = vec![0; 1024];
+        let mut discarded = vec![0; 4096];
         loop {
             match raw.read(&mut discarded).await {
                 Ok(0) => return,
