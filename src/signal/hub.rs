@@ -17,7 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::core::{
-    Claim, ConnectionId, Counters, Delivery, Event, Limits, MemberId, Recipient, RoomName, Rooms,
+    Claim, ConnectionId, Counters, Delivery, Limits, MemberId, Recipient, RoomName, Rooms,
 };
 use super::stats::Stats;
 use crate::config::settings;
@@ -53,9 +53,9 @@ impl Hub {
             outboxes: HashMap::new(),
             published: Counters::default(),
             stats: Arc::clone(&stats),
-            drain: drain.clone(),
+            draining: false,
         };
-        drain.spawn(owner.run(commands));
+        drain.spawn(owner.run(commands, drain.clone()));
         Self {
             shared: Arc::new(Shared {
                 mailbox,
@@ -193,23 +193,16 @@ struct Owner {
     outboxes: HashMap<ConnectionId, Arc<Outbox>>,
     published: Counters,
     stats: Arc<Stats>,
-    drain: Drain,
+    draining: bool,
 }
 
 impl Owner {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let drain = self.drain.clone();
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, drain: Drain) {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut draining = false;
-        while !(draining && self.outboxes.is_empty()) {
+        while !(self.draining && self.outboxes.is_empty()) {
             tokio::select! {
                 biased;
-                () = drain.begun(), if !draining => {
-                    draining = true;
-                    for outbox in self.outboxes.values() {
-                        outbox.cut(Cut::Restart);
-                    }
-                }
+                () = drain.begun(), if !self.draining => self.restart(),
                 taken = commands.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
                         return;
@@ -231,10 +224,19 @@ impl Owner {
         }
     }
 
+    /// Sends everybody away. All at once, before the first of them can disconnect: a call survives
+    /// the loss of its signaling, but a client that hears `peer-leave` ends it, and nobody has left.
+    fn restart(&mut self) {
+        self.draining = true;
+        for outbox in self.outboxes.values() {
+            outbox.cut(Cut::Restart);
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Connect(id, outbox) => {
-                if self.drain.is_begun() {
+                if self.draining {
                     outbox.cut(Cut::Restart);
                 }
                 self.outboxes.insert(id, outbox);
@@ -252,19 +254,10 @@ impl Owner {
     }
 
     fn deliver(&mut self) {
-        // A call survives the loss of its signaling, but a client that hears `peer-leave` ends it.
-        // When everybody is sent away because we restart, nobody has left anybody.
-        let restarting = self.drain.is_begun();
         while let Some(Delivery { to, event }) = self.rooms.poll_delivery() {
-            if restarting && matches!(event, Event::Left { .. }) {
-                continue;
-            }
-            let Some(outbox) = self.outboxes.get(&to) else {
-                continue;
-            };
-            if outbox.push(Item::Event(event)).is_err() {
-                self.outboxes.remove(&to);
-                self.rooms.handle_disconnect(to);
+            if let Some(outbox) = self.outboxes.get(&to) {
+                // If it runs over, that has woken its session, which will disconnect.
+                let _ = outbox.push(Item::Event(event));
             }
         }
     }

@@ -101,15 +101,18 @@ where
             }
         }
         // Until the client's own close frame, or the end of what can be decoded.
-        while let Some(Ok(_)) = socket.next().await {}
-        // RFC 6455 section 7.1.1: the server closes first. Closing with bytes unread would reset
-        // the connection, and a reset overtakes the close frame.
+        let mut undecoded = matches!(end, End::TooBig | End::NotUtf8 | End::Protocol(_));
+        while let Some(message) = socket.next().await {
+            undecoded |= message.is_err();
+        }
+        // RFC 6455 section 7.1.1: the server closes first.
         let raw = socket.get_mut();
-        if raw.shutdown().await.is_err() {
+        if raw.shutdown().await.is_err() || !undecoded {
             return;
         }
+        // Closing with bytes unread resets the connection, and a reset overtakes the close frame.
         // On the heap: on the stack it would be part of every session from its first moment.
-        let mut discarded = vec![0; 1024];
+        let mut discarded = vec![0; 4096];
         loop {
             match raw.read(&mut discarded).await {
                 Ok(0) => return,
