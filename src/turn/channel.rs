@@ -92,7 +92,79 @@ pub fn frame(stream: &[u8]) -> Frame {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A message on a stream, with the bytes that stand behind it up to the next one.
+    fn framed() -> impl Strategy<Value = (Vec<u8>, usize)> {
+        let channel_data =
+            (0x4000_u16..0x8000, vec(any::<u8>(), 0..70)).prop_map(|(n, payload)| {
+                let number = ChannelNumber::new(n).unwrap();
+                let mut bytes = header(number, payload.len() as u16).to_vec();
+                bytes.extend(&payload);
+                let len = bytes.len();
+                bytes.resize(len.next_multiple_of(4), 0);
+                (bytes, len)
+            });
+        let stun = (0_u16..0x4000, vec(any::<[u8; 4]>(), 0..20)).prop_map(|(kind, words)| {
+            let mut bytes = kind.to_be_bytes().to_vec();
+            bytes.extend((words.len() as u16 * 4).to_be_bytes());
+            bytes.extend(MAGIC_COOKIE);
+            bytes.extend([5; 12]);
+            bytes.extend(words.concat());
+            let len = bytes.len();
+            (bytes, len)
+        });
+        prop_oneof![channel_data, stun]
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_falls_into_the_same_messages_however_it_arrives(
+            messages in vec(framed(), 1..8),
+            cuts in vec(1_usize..50, 0..200),
+        ) {
+            let stream: Vec<u8> = messages.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+            let expected: Vec<&[u8]> = messages.iter().map(|(bytes, len)| &bytes[..*len]).collect();
+            let mut found = Vec::new();
+            let (mut start, mut end) = (0, 0);
+            let mut cuts = cuts.into_iter();
+            while end < stream.len() {
+                end = (end + cuts.next().unwrap_or(stream.len())).min(stream.len());
+                loop {
+                    match frame(&stream[start..end]) {
+                        Frame::Whole { len, consumed } => {
+                            found.push(&stream[start..start + len]);
+                            start += consumed;
+                        }
+                        Frame::Incomplete => break,
+                        Frame::Broken => prop_assert!(false, "broken at {start}..{end}"),
+                    }
+                }
+            }
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(start, stream.len());
+        }
+
+        #[test]
+        fn whatever_a_stream_holds_a_message_lies_inside_it(stream in vec(any::<u8>(), 0..80)) {
+            if let Frame::Whole { len, consumed } = frame(&stream) {
+                prop_assert!(len >= HEADER && len <= consumed && consumed <= stream.len());
+            }
+        }
+
+        #[test]
+        fn broken_stays_broken_whatever_follows(
+            stream in vec(any::<u8>(), 0..40),
+            more in vec(any::<u8>(), 0..40),
+        ) {
+            if frame(&stream) == Frame::Broken {
+                prop_assert_eq!(frame(&[stream, more].concat()), Frame::Broken);
+            }
+        }
+    }
 
     #[test]
     fn channel_numbers_outside_the_range_are_refused() {

@@ -18,3 +18,6 @@ pub use header::{Class, Method, TransactionId};
 pub use integrity::{Algorithm, Key};
 pub use message::{Message, ParseError};
 pub use writer::{Overflow, Writer};
+
+#[cfg(test)]
+mod tests;
