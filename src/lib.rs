@@ -4,6 +4,8 @@
 //! rules between the layers, which `tests/layers.rs` enforces.
 
 pub mod config;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limit;
 pub mod net;
 pub mod shutdown;

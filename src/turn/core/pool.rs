@@ -114,6 +114,12 @@ impl Pool {
         self.ports[index(family)].free
     }
 
+    /// Ports of a family that wait for their token, or whose wait is over but not yet noticed.
+    pub fn reserved(&self, family: Family) -> u32 {
+        let waiting = self.reservations.values();
+        waiting.filter(|waiting| waiting.family == family).count() as u32
+    }
+
     fn expire(&mut self, now: Instant) {
         if self.reservations.is_empty() {
             return;

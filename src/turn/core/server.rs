@@ -357,6 +357,10 @@ impl Server {
         (allocation.expires > now).then_some((slot, allocation))
     }
 
+    pub(super) fn is_free(&self, slot: u32) -> bool {
+        self.free.contains(&slot)
+    }
+
     /// A slot for a new allocation: taken once [`Server::insert`] is called.
     pub(super) fn vacant(&self) -> u32 {
         self.free.last().copied().unwrap_or(self.slots.len() as u32)

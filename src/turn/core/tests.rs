@@ -1,0 +1,3 @@
+//! What the server does, one behaviour a test, in a pretended world of two workers.
+
+mod random;
