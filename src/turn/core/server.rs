@@ -372,8 +372,8 @@ impl Server {
         } else {
             self.slots.push(None);
         }
-        // A slot that was freed may still have an entry in the wheel; one too many only means
-        // one look too many.
+        // A slot that was freed may still have an entry in the wheel: then it comes up early and
+        // is put back.
         self.timers.insert(slot, allocation.expires);
         self.by_link.insert(allocation.origin.link, slot);
         for relay in allocation.relays.iter().flatten() {
