@@ -36,7 +36,8 @@ pub struct Config {
     pub relay_ports: std::ops::RangeInclusive<u16>,
     /// Bits a second of one allocation and direction; 0 = unlimited.
     pub max_bps_per_allocation: u64,
-    /// Unauthenticated answers a second to one prefix; 0 = unlimited.
+    /// Unauthenticated answers a second to one prefix, and up to twice as many while no other
+    /// prefix shares its buckets; 0 = unlimited.
     pub unauthenticated_per_second: u32,
 }
 
