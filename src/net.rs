@@ -1,3 +1,11 @@
 //! Bytes in and out of the kernel. Knows no protocol.
 
 pub mod clock;
+pub mod holder;
+pub mod interface;
+pub mod listen;
+pub mod prefixed;
+pub mod reach;
+pub mod stream;
+pub mod sys;
+pub mod udp;

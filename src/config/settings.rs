@@ -1,8 +1,7 @@
 //! The validated configuration: what every other module is handed.
 //!
 //! Nothing here is optional text: an absent key has become its default, an address is an address,
-//! a range is a range. The mirror of the file is [`super::file`]; reading and merging is
-//! [`super::load`].
+//! a range is a range. What the keys are called in the file is not known here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -33,8 +32,6 @@ pub struct Settings {
     pub ice: Ice,
     /// `[web]`
     pub web: Web,
-    /// `[admin]`
-    pub admin: Admin,
     /// `[log]`
     pub log: Log,
 }
@@ -205,13 +202,6 @@ pub struct Web {
     pub dir: Option<PathBuf>,
     /// Content-Security-Policy; `None`: strict for the built-in pages, none for a directory.
     pub csp: Option<String>,
-}
-
-/// `[admin]`
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Listener for health checks.
-    pub listen: Vec<SocketAddr>,
 }
 
 /// `[log]`

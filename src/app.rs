@@ -1,0 +1,397 @@
+//! The composition root: settings in, a running appliance out. The only file that knows every
+//! module.
+//!
+//! Everything is bound and every secret is at hand before anything is served, so that a start
+//! either works or says why not.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::assets::{Assets, DirectoryError};
+use crate::cert::files::FilesError;
+use crate::cert::self_signed::{self, SelfSignedError};
+use crate::cert::{CertStore, files};
+use crate::cli::try_call;
+use crate::config::Settings;
+use crate::config::settings::Tls;
+use crate::front::{self, Listener, Role, TlsError};
+use crate::http::{self, Services, To};
+use crate::ice::Endpoints;
+use crate::net::interface::{self, Advertised};
+use crate::net::{clock, listen, sys};
+use crate::shutdown::Drain;
+use crate::signal::hub::Hub;
+use crate::state::{StateDir, StateError};
+use crate::turn;
+use crate::turn::core::auth::MAX_REALM;
+use crate::turn::core::quota::Quota;
+use crate::turn::core::{Config, Credentials, Policy, Pool};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Settings.
+    pub settings: Settings,
+    /// How it was started.
+    pub mode: Mode,
+    /// What `config` warned of, to be logged.
+    pub warnings: Vec<String>,
+}
+
+/// How the appliance was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// `callbox serve`
+    Serve,
+    /// `callbox try`: prints the banner once it listens.
+    Try,
+}
+
+/// Why it could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    /// The operator's certificate.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Our own certificate.
+    #[error(transparent)]
+    SelfSigned(#[from] SelfSignedError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The operator's pages.
+    #[error(transparent)]
+    Web(#[from] DirectoryError),
+    /// The operator's Content-Security-Policy.
+    #[error(transparent)]
+    Policy(#[from] http::InvalidPolicy),
+    /// The system refused something that nothing in the configuration can mend.
+    #[error("{0}: {1}")]
+    System(&'static str, #[source] io::Error),
+}
+
+/// How long connections get to end by themselves once told to.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Unauthenticated TURN answers a second to one /24 or /56. Far above what a school behind one
+/// address needs, far below what would make us worth using as a reflector.
+const UNAUTHENTICATED_PER_SECOND: u32 = 1000;
+
+/// Runs until told to end.
+pub async fn run(plan: Plan) -> Result<(), Error> {
+    let Plan {
+        settings,
+        mode,
+        warnings,
+    } = plan;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_file_limit();
+    let mut signals = Signals::new().map_err(|error| Error::System("signals", error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let state = StateDir::open(&settings.state_dir)?;
+    let advertised = interface::advertised(&settings.external_ip);
+    let certificates = certificate(&settings, &state, &advertised, &provider)?;
+    let secret = match &settings.turn.secret {
+        Some(secret) => secret.clone(),
+        None => state.secret("turn.secret", 32)?,
+    };
+    let nonce_secret = state.secret("nonce.secret", 32)?;
+
+    let bound = Bound::new(&settings)?;
+    let endpoints = bound.endpoints();
+    let https = endpoints.tls_port;
+    let (udp, listeners) = bound.split(&settings)?;
+
+    let workers = turn::io::start(turn::io::Plan {
+        config: turn_config(
+            &settings,
+            &advertised,
+            secret.expose(),
+            nonce_secret.expose(),
+            &listeners,
+        ),
+        relay_bind: relay_bind(&advertised),
+        pool: Pool::new(
+            settings.turn.relay_ports.clone(),
+            Quota::new(settings.turn.user_quota, settings.turn.total_quota),
+        ),
+        listeners: udp,
+        privacy: settings.log.privacy,
+    })
+    .map_err(|error| Error::System("TURN workers", error))?;
+
+    let drain = Drain::new();
+    let assets = match &settings.web.dir {
+        Some(dir) => Assets::directory(dir)?,
+        None => Assets::built_in(),
+    };
+    let services = Services::new(
+        &settings,
+        http::Parts {
+            assets,
+            hub: Hub::start(&settings.signaling, &drain),
+            secret,
+            endpoints,
+        },
+    )?;
+    front::serve(
+        listeners,
+        services,
+        certificates,
+        provider,
+        workers.sink(),
+        &settings.front,
+        &drain,
+    )?;
+    announce(mode, https, &advertised, endpoints);
+
+    signals.next().await;
+    tracing::info!("stopping; once more stops at once");
+    drain.begin();
+    workers.drain();
+    tokio::select! {
+        ended = drain.finish(DRAIN) => {
+            if !ended {
+                tracing::warn!("some connections did not end in time");
+            }
+        }
+        () = signals.next() => {}
+    }
+    workers.stop();
+    Ok(())
+}
+
+fn raise_file_limit() {
+    match sys::raise_file_limit() {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
+fn certificate(
+    settings: &Settings,
+    state: &StateDir,
+    advertised: &Advertised,
+    provider: &CryptoProvider,
+) -> Result<CertStore, Error> {
+    let key = match &settings.tls {
+        Tls::Files { cert, key } => files::load(cert, key, provider)?,
+        Tls::SelfSigned => {
+            let addresses: BTreeSet<IpAddr> = interface::local()
+                .into_iter()
+                .chain(advertised.iter())
+                .collect();
+            let addresses: Vec<IpAddr> = addresses.into_iter().collect();
+            let now = clock::unix_time();
+            self_signed::load_or_make(state, &settings.host, &addresses, now, provider)?
+        }
+    };
+    Ok(CertStore::new(key))
+}
+
+/// Every socket that listens.
+struct Bound {
+    https: Vec<std::net::TcpListener>,
+    http: Vec<std::net::TcpListener>,
+    turn: Vec<std::net::TcpListener>,
+    /// For each address a socket a worker.
+    udp: Vec<Vec<UdpSocket>>,
+}
+
+impl Bound {
+    fn new(settings: &Settings) -> Result<Self, Error> {
+        let tcp = |addresses: &[SocketAddr], setting| {
+            addresses
+                .iter()
+                .map(|address| listen::tcp(*address, setting))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let workers = settings.turn.workers;
+        Ok(Self {
+            https: tcp(&settings.front.https, "[front] https")?,
+            http: tcp(&settings.front.http, "[front] http")?,
+            turn: tcp(&settings.turn.listen, "[turn] listen")?,
+            udp: settings
+                .turn
+                .listen
+                .iter()
+                .map(|address| listen::udp(*address, workers, "[turn] listen"))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Where clients reach us: the first listener of each kind.
+    fn endpoints(&self) -> Endpoints {
+        let tcp = |listeners: &[std::net::TcpListener]| {
+            let address = listeners.first()?.local_addr().ok()?;
+            Some(address.port())
+        };
+        let udp = self.udp.first().and_then(|group| group.first());
+        Endpoints {
+            udp_port: udp.and_then(|socket| Some(socket.local_addr().ok()?.port())),
+            tcp_port: tcp(&self.turn),
+            tls_port: tcp(&self.https),
+        }
+    }
+
+    /// UDP sockets by worker, and the listeners of the front door.
+    fn split(self, settings: &Settings) -> Result<(Vec<Vec<UdpSocket>>, Vec<Listener>), Error> {
+        let mut workers: Vec<Vec<UdpSocket>> = Vec::new();
+        workers.resize_with(settings.turn.workers.get(), Vec::new);
+        for group in self.udp {
+            for (worker, socket) in workers.iter_mut().zip(group) {
+                worker.push(socket);
+            }
+        }
+        let https = self.https.first().and_then(|l| l.local_addr().ok());
+        let redirect = match https {
+            Some(address) if settings.front.redirect => To::Port(address.port()),
+            _ => To::Nowhere,
+        };
+        let mut listeners = Vec::new();
+        for (sockets, role, plain) in [
+            (self.https, Role::Https, To::SamePort),
+            (self.http, Role::Http, redirect),
+            (self.turn, Role::Turn, To::Nowhere),
+        ] {
+            for socket in sockets {
+                let socket = tokio::net::TcpListener::from_std(socket)
+                    .map_err(|error| Error::System("listener", error))?;
+                listeners.push(Listener {
+                    socket,
+                    role,
+                    plain,
+                });
+            }
+        }
+        Ok((workers, listeners))
+    }
+}
+
+fn turn_config(
+    settings: &Settings,
+    advertised: &Advertised,
+    secret: &[u8],
+    nonce_secret: &[u8],
+    listeners: &[Listener],
+) -> Config {
+    let turn = &settings.turn;
+    let users = turn
+        .static_users
+        .iter()
+        .map(|user| (user.username.clone(), user.password.expose().to_vec()));
+    let local = interface::local();
+    let own: BTreeSet<IpAddr> = local.iter().copied().chain(advertised.iter()).collect();
+    // UDP and TCP listen on the same ports.
+    let ports: BTreeSet<u16> = listeners
+        .iter()
+        .filter_map(|listener| Some(listener.socket.local_addr().ok()?.port()))
+        .chain(turn.listen.iter().map(SocketAddr::port))
+        .collect();
+    Config {
+        credentials: Arc::new(Credentials::new(
+            &realm(settings),
+            secret,
+            nonce_secret,
+            users,
+        )),
+        policy: Arc::new(Policy::new(
+            turn.allow_peers.clone(),
+            turn.deny_peers.clone(),
+            own.into_iter().collect(),
+            ports.into_iter().collect(),
+        )),
+        advertised: [advertised.v4.map(IpAddr::V4), advertised.v6.map(IpAddr::V6)],
+        bound: behind_nat(advertised, &local),
+        relay_ports: turn.relay_ports.clone(),
+        max_bps_per_allocation: turn.max_bps_per_allocation,
+        unauthenticated_per_second: UNAUTHENTICATED_PER_SECOND,
+    }
+}
+
+/// The configured realm, else the first name, unless it is too long for a small 401.
+fn realm(settings: &Settings) -> String {
+    let name = settings.host.first().filter(|name| name.len() <= MAX_REALM);
+    let realm = settings.turn.realm.as_ref().or(name);
+    realm.map_or_else(|| "callbox".to_owned(), String::clone)
+}
+
+/// Relay sockets are bound to the advertised address where it is this machine's, so that peers see
+/// it; behind a 1:1 NAT to any.
+fn relay_bind(advertised: &Advertised) -> [Option<IpAddr>; 2] {
+    let local = interface::local();
+    let any = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    let ips = [advertised.v4.map(IpAddr::V4), advertised.v6.map(IpAddr::V6)];
+    let [v4, v6] = ips;
+    [(v4, any[0]), (v6, any[1])]
+        .map(|(ip, any)| ip.map(|ip| if local.contains(&ip) { ip } else { any }))
+}
+
+/// Behind a 1:1 NAT our relays are also known by the machine's own address.
+fn behind_nat(advertised: &Advertised, local: &[IpAddr]) -> [Option<IpAddr>; 2] {
+    let own = |ip: Option<IpAddr>, v4: bool| {
+        let ip = ip.filter(|ip| !local.contains(ip))?;
+        local
+            .iter()
+            .find(|own| own.is_ipv4() == v4 && !own.is_loopback() && **own != ip)
+            .copied()
+    };
+    [
+        own(advertised.v4.map(IpAddr::V4), true),
+        own(advertised.v6.map(IpAddr::V6), false),
+    ]
+}
+
+fn announce(mode: Mode, https: Option<u16>, advertised: &Advertised, endpoints: Endpoints) {
+    match (mode, https) {
+        (Mode::Try, Some(port)) => print!("{}", try_call::banner(port, interface::lan())),
+        _ => {
+            let addresses: Vec<String> = advertised.iter().map(|ip| ip.to_string()).collect();
+            tracing::info!(
+                https = https.unwrap_or_default(),
+                turn = endpoints.udp_port.unwrap_or_default(),
+                advertised = addresses.join(" "),
+                "ready"
+            );
+        }
+    }
+}
+
+/// Ctrl-C and the service manager's wish.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

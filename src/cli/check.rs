@@ -1,0 +1,79 @@
+//! `callbox check`: what is in force, where it comes from, what is odd about it.
+//!
+//! The output is TOML that means the same when it is read again, secrets aside.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+
+use super::{Configuration, Failure};
+use crate::config::Loaded;
+use crate::config::settings::ExternalIp;
+use crate::net::interface;
+use crate::net::reach::{Reach, reach};
+
+/// Runs the command.
+pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
+    let loaded = configuration.load()?;
+    let mut text = effective(&loaded);
+    text.push('\n');
+    for warning in loaded.warnings.iter().chain(&surroundings(&loaded)) {
+        let _ = writeln!(text, "# warning: {warning}");
+    }
+    let _ = match &loaded.file {
+        Some(file) => writeln!(text, "# {}: OK", file.display()),
+        None => writeln!(text, "# no configuration file, built-in defaults: OK"),
+    };
+    // A reader such as `head` may have seen enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// The settings as TOML, each line with its origin.
+fn effective(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    let mut section = None;
+    for entry in &loaded.effective {
+        let (table, name) = match entry.key.split_once('.') {
+            Some((table, name)) => (Some(table), name),
+            None => (None, entry.key),
+        };
+        if table != section {
+            section = table;
+            let _ = writeln!(text, "\n[{}]", table.unwrap_or_default());
+        }
+        let assignment = match &entry.value {
+            Some(value) => format!("{name} = {value}"),
+            None => format!("# {name}"),
+        };
+        let _ = write!(text, "{assignment:<44}  # {}", entry.origin);
+        let _ = match entry.note.as_str() {
+            "" => writeln!(text),
+            note => writeln!(text, ": {note}"),
+        };
+    }
+    text
+}
+
+/// What this machine makes of settings that ask it.
+fn surroundings(loaded: &Loaded) -> Vec<String> {
+    let settings = &loaded.settings;
+    if settings.external_ip != ExternalIp::Auto {
+        return Vec::new();
+    }
+    let addresses: Vec<IpAddr> = interface::advertised(&settings.external_ip)
+        .iter()
+        .collect();
+    if addresses.iter().any(|ip| reach(*ip) == Reach::Public) {
+        return Vec::new();
+    }
+    let list: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+    vec![match list.is_empty() {
+        true => "external_ip: this machine has no address to advertise".to_owned(),
+        false => format!(
+            "external_ip: {} will be advertised, which the Internet cannot reach: \
+             on a cloud server set external_ip to its public address",
+            list.join(" and ")
+        ),
+    }]
+}

@@ -1,0 +1,292 @@
+//! Layers -> [`Settings`], key by key. Collects everything that is wrong before giving up.
+//!
+//! Each key appears here once with the reader for its value; what must hold between keys is in
+//! `consistency`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use super::consistency;
+use super::document::Document;
+use super::file;
+use super::load::{Layer, Layers};
+use super::report::Problem;
+use super::settings::{
+    Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls, Turn, Web,
+};
+use super::shape::{Parsed, Wrong, choice, flag, list, number, text, words, wrong};
+use super::text;
+use super::value::Value;
+
+mod credentials;
+mod forms;
+
+use credentials::{extra_server, static_user, turn_secret};
+use forms::{external_ip, level, message_size, positive_duration, realm};
+
+/// Settings, good only if there is no problem.
+pub(super) struct Built {
+    pub(super) settings: Settings,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Builds every section.
+pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
+    let mut reader = Reader {
+        layers,
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let settings = Settings {
+        host: reader.required("host", list(text(text::host))),
+        external_ip: reader.required("external_ip", external_ip),
+        state_dir: reader.path("state_dir").unwrap_or(state_dir),
+        front: front(&mut reader),
+        tls: tls(&mut reader),
+        signaling: signaling(&mut reader),
+        turn: turn(&mut reader),
+        ice: ice(&mut reader),
+        web: Web {
+            dir: reader.path("web.dir"),
+            csp: reader.optional("web.csp", text(text::header)),
+        },
+        log: Log {
+            level: reader.required("log.level", text(level)),
+            format: reader.required(
+                "log.format",
+                choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+            ),
+            privacy: reader.required("log.privacy", flag),
+        },
+    };
+    let Reader {
+        mut problems,
+        mut warnings,
+        ..
+    } = reader;
+    warnings.extend(consistency::warnings(&settings));
+    for conflict in consistency::conflicts(&settings) {
+        let layer = layers
+            .get(conflict.key)
+            .map_or(Layer::Default, |found| found.1);
+        problems.push(Problem {
+            origin: layers.origin(layer, conflict.key, ""),
+            key: conflict.key.to_owned(),
+            what: conflict.what,
+            meant: None,
+        });
+    }
+    Built {
+        settings,
+        problems,
+        warnings,
+    }
+}
+
+/// Reads keys and notes what is wrong with them.
+struct Reader<'a> {
+    layers: &'a Layers,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// A key that may be absent. `None` also when it is wrong, which is then noted.
+    fn optional<T>(&mut self, path: &'static str, read: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
+        self.with_layer(path, read).map(|(value, _)| value)
+    }
+
+    fn with_layer<T>(
+        &mut self,
+        path: &'static str,
+        read: impl Fn(&Value) -> Parsed<T>,
+    ) -> Option<(T, Layer)> {
+        let (value, layer) = self.layers.get(path)?;
+        match read(&value) {
+            Ok(value) => Some((value, layer)),
+            Err(wrongs) => {
+                self.note(path, layer, wrongs);
+                None
+            }
+        }
+    }
+
+    /// A key that has a fixed default.
+    fn required<T>(&mut self, path: &'static str, read: impl Fn(&Value) -> Parsed<T>) -> T {
+        if let Some(value) = self.optional(path, &read) {
+            return value;
+        }
+        // Wrong, and noted; the default keeps us going to the next key.
+        default_value(path)
+            .and_then(|value| read(&value).ok())
+            .expect("the test of the defaults reads every key of the table")
+    }
+
+    fn duration(&mut self, path: &'static str) -> Duration {
+        self.required(path, text(positive_duration))
+    }
+
+    /// A count of at least one.
+    fn count(&mut self, path: &'static str, most: i128) -> NonZeroUsize {
+        let count: usize = self.required(path, number(1..=most));
+        NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// A path, relative to the file it is written in.
+    fn path(&mut self, path: &'static str) -> Option<PathBuf> {
+        let (written, layer) = self.with_layer(path, text(words))?;
+        Some(self.layers.resolve(layer, &written))
+    }
+
+    fn note(&mut self, path: &str, layer: Layer, wrongs: Vec<Wrong>) {
+        for wrong in wrongs {
+            self.problems.push(Problem {
+                origin: self.layers.origin(layer, path, &wrong.at),
+                key: format!("{path}{}", wrong.at),
+                what: wrong.what,
+                meant: wrong.meant,
+            });
+        }
+    }
+}
+
+fn default_value(path: &str) -> Option<Value> {
+    let document = Document::parse(&format!("value = {}", file::key(path)?.default?));
+    document.root.into_values().next()
+}
+
+fn front(reader: &mut Reader<'_>) -> Front {
+    Front {
+        https: reader.required("front.https", list(text(text::address))),
+        http: reader.required("front.http", list(text(text::address))),
+        redirect: reader.required("front.redirect", flag),
+        handshake_timeout: reader.duration("front.handshake_timeout"),
+        header_timeout: reader.duration("front.header_timeout"),
+        idle_timeout: reader.duration("front.idle_timeout"),
+        max_connections: reader.count("front.max_connections", 1_000_000),
+        max_per_ip: reader.count("front.max_per_ip", 1_000_000),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum TlsMode {
+    Auto,
+    Files,
+    SelfSigned,
+}
+
+fn tls(reader: &mut Reader<'_>) -> Tls {
+    let mode = reader.required("tls.mode", tls_mode);
+    let (cert, key) = (reader.path("tls.cert"), reader.path("tls.key"));
+    if mode == TlsMode::SelfSigned && (cert.is_some() || key.is_some()) {
+        let unused =
+            "tls.mode: \"self-signed\" leaves cert and key unused: \"files\" or \"auto\" uses them";
+        reader.warnings.push(unused.to_owned());
+    }
+    match (mode, cert, key) {
+        (TlsMode::SelfSigned, _, _) | (TlsMode::Auto, None, None) => Tls::SelfSigned,
+        (TlsMode::Auto | TlsMode::Files, Some(cert), Some(key)) => Tls::Files { cert, key },
+        (_, cert, _) => {
+            let (missing, present) = match cert {
+                None => ("tls.cert", "tls.key"),
+                Some(_) => ("tls.key", "tls.cert"),
+            };
+            // Absent, not wrong: what is wrong with a value has been said.
+            if reader.layers.get(missing).is_none() {
+                let asks = match mode {
+                    TlsMode::Files => "tls.mode",
+                    _ => present,
+                };
+                let layer = reader
+                    .layers
+                    .get(asks)
+                    .map_or(Layer::Default, |found| found.1);
+                let what = format!(
+                    "{missing} is missing: a certificate needs its key and a key its certificate"
+                );
+                reader.note(asks, layer, vec![Wrong::new(what)]);
+            }
+            Tls::SelfSigned
+        }
+    }
+}
+
+fn tls_mode(value: &Value) -> Parsed<TlsMode> {
+    if matches!(value, Value::Text(text) if text == "acme") {
+        return wrong(
+            "\"acme\" is not available in this version: use \"files\" with cert and key, or \"self-signed\"",
+        );
+    }
+    choice(&[
+        ("auto", TlsMode::Auto),
+        ("files", TlsMode::Files),
+        ("self-signed", TlsMode::SelfSigned),
+    ])(value)
+}
+
+fn signaling(reader: &mut Reader<'_>) -> Signaling {
+    Signaling {
+        path: reader.required("signaling.path", text(text::path)),
+        ping_interval: reader.duration("signaling.ping_interval"),
+        idle_timeout: reader.duration("signaling.idle_timeout"),
+        room_capacity: reader.count("signaling.room_capacity", 1_000),
+        max_message: reader.required("signaling.max_message", text(message_size)),
+        max_rooms: reader.required("signaling.max_rooms", number(1..=10_000_000)),
+        messages_per_second: reader
+            .required("signaling.messages_per_second", number(1..=1_000_000)),
+        allowed_origins: reader.required("signaling.allowed_origins", list(text(text::origin))),
+    }
+}
+
+fn turn(reader: &mut Reader<'_>) -> Turn {
+    let workers = number(1..=1_024);
+    Turn {
+        listen: reader.required("turn.listen", list(text(text::address))),
+        realm: reader.optional("turn.realm", text(realm)),
+        relay_ports: reader.required("turn.relay_ports", text(text::ports)),
+        credential_ttl: reader.duration("turn.credential_ttl"),
+        secret: turn_secret(reader),
+        static_users: reader.required("turn.static_users", {
+            let layers = reader.layers;
+            move |value: &Value| list(|item: &Value| static_user(layers, item))(value)
+        }),
+        allow_peers: reader.required("turn.allow_peers", list(text(text::network))),
+        deny_peers: reader.required("turn.deny_peers", list(text(text::network))),
+        user_quota: reader.required("turn.user_quota", number(0..=i128::from(u32::MAX))),
+        total_quota: reader.required("turn.total_quota", number(0..=i128::from(u32::MAX))),
+        max_bps_per_allocation: reader
+            .required("turn.max_bps_per_allocation", number(0..=MOST_BPS)),
+        max_bps: reader.required("turn.max_bps", number(0..=MOST_BPS)),
+        workers: reader
+            .optional("turn.workers", workers)
+            .and_then(NonZeroUsize::new)
+            .or_else(|| thread::available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN),
+    }
+}
+
+/// Ten terabits: what lies above is a slip.
+const MOST_BPS: i128 = 10_000_000_000_000;
+
+fn ice(reader: &mut Reader<'_>) -> Ice {
+    let layers = reader.layers;
+    Ice {
+        policy: reader.required(
+            "ice.policy",
+            choice(&[("all", IcePolicy::All), ("relay", IcePolicy::Relay)]),
+        ),
+        extra_servers: reader.required("ice.extra_servers", move |value: &Value| {
+            list(|item: &Value| extra_server(layers, item))(value)
+        }),
+        access: reader.required(
+            "ice.access",
+            choice(&[
+                ("same-origin", IceAccess::SameOrigin),
+                ("open", IceAccess::Open),
+            ]),
+        ),
+    }
+}

@@ -1,0 +1,91 @@
+//! The TCP front door: accept, tell protocols apart, finish TLS, hand over.
+//!
+//! Owns a connection until it is known what it speaks and who takes it: [`crate::http`] or, through
+//! a [`TurnSink`], a TURN worker.
+
+mod accept;
+mod conn;
+pub mod route;
+pub mod sniff;
+mod tls;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rustls::crypto::CryptoProvider;
+use tokio::net::TcpListener;
+
+use crate::cert::CertStore;
+use crate::config::settings;
+use crate::http::{Services, To};
+use crate::net::stream::TurnSink;
+use crate::shutdown::Drain;
+
+pub use self::route::Role;
+pub use self::tls::TlsError;
+
+/// A bound socket and what may come in through it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where clients connect.
+    pub socket: TcpListener,
+    /// What they may speak.
+    pub role: Role,
+    /// What plain HTTP is told here. Not asked for on TURN listeners.
+    pub plain: To,
+}
+
+/// What has happened, for whoever publishes it.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Connections accepted and kept.
+    pub accepted: AtomicU64,
+    /// Dropped at once: the appliance is full.
+    pub shed_full: AtomicU64,
+    /// Dropped at once: their address has its share.
+    pub shed_address: AtomicU64,
+    /// Cut for not saying in time what they want.
+    pub slow: AtomicU64,
+    /// Ended by us or them before it was known what they want.
+    pub refused: AtomicU64,
+    /// Handed to TURN.
+    pub turn: AtomicU64,
+    /// Handed to HTTP.
+    pub http: AtomicU64,
+}
+
+/// Everything that a connection needs on its way in.
+struct Door {
+    tls: tls::Configs,
+    services: Services,
+    sink: TurnSink,
+    settings: settings::Front,
+    drain: Drain,
+    stats: Arc<Stats>,
+}
+
+/// Starts serving on `listeners`, until the drain begins. Returns at once.
+pub fn serve(
+    listeners: Vec<Listener>,
+    services: Services,
+    certificates: CertStore,
+    provider: Arc<CryptoProvider>,
+    sink: TurnSink,
+    settings: &settings::Front,
+    drain: &Drain,
+) -> Result<Arc<Stats>, TlsError> {
+    let stats = Arc::new(Stats::default());
+    let door = Arc::new(Door {
+        tls: tls::Configs::new(certificates, provider)?,
+        services,
+        sink,
+        settings: settings.clone(),
+        drain: drain.clone(),
+        stats: Arc::clone(&stats),
+    });
+    let permits = accept::Permits::new(settings.max_connections, settings.max_per_ip);
+    for listener in listeners {
+        drain.spawn(accept::run(listener, Arc::clone(&door), permits.clone()));
+    }
+    Ok(stats)
+}

@@ -1,0 +1,142 @@
+//! Who takes a connection. Pure: listener, negotiated protocol and first bytes in, decision out.
+//!
+//! Decided by what arrives, never by the server name or ALPN alone: TURN clients send no ALPN, and
+//! some of them no server name either.
+
+use super::sniff::Sniff;
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// TLS with HTTP or TURN inside, plain TURN, and plain HTTP that is redirected.
+    Https,
+    /// Plain HTTP, redirected or refused.
+    Http,
+    /// TURN, plain or inside TLS.
+    Turn,
+}
+
+/// What to do with the bytes as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outer {
+    /// Read more.
+    Wait,
+    /// Finish the TLS handshake.
+    Tls,
+    /// Hand over to TURN.
+    Turn,
+    /// Answer plain HTTP.
+    PlainHttp,
+    /// Close.
+    Refuse,
+}
+
+/// What to do with what TLS protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inner {
+    /// Read more: no protocol was negotiated, or one that must prove itself.
+    Wait,
+    /// Serve HTTP/1.1.
+    Http1,
+    /// Serve HTTP/2.
+    Http2,
+    /// Hand over to TURN.
+    Turn,
+    /// Close.
+    Refuse,
+}
+
+/// Names in ALPN (RFC 7301, RFC 7443).
+pub const ALPN_HTTP2: &[u8] = b"h2";
+/// HTTP/1.1.
+pub const ALPN_HTTP1: &[u8] = b"http/1.1";
+/// TURN.
+pub const ALPN_TURN: &[u8] = b"stun.turn";
+
+/// Decides on the first bytes of the connection.
+pub fn outer(role: Role, first: Sniff) -> Outer {
+    match (first, role) {
+        (Sniff::Incomplete, _) => Outer::Wait,
+        (Sniff::Tls, Role::Https | Role::Turn) => Outer::Tls,
+        (Sniff::Stun, Role::Https | Role::Turn) => Outer::Turn,
+        (Sniff::Http, Role::Https | Role::Http) => Outer::PlainHttp,
+        (Sniff::Tls | Sniff::Stun, Role::Http) => Outer::Refuse,
+        (Sniff::Http, Role::Turn) | (Sniff::Unknown, _) => Outer::Refuse,
+    }
+}
+
+/// Decides on the negotiated protocol and, where that is not enough, on the first decrypted bytes.
+pub fn inner(role: Role, alpn: Option<&[u8]>, first: Sniff) -> Inner {
+    match (role, alpn) {
+        (Role::Http, _) => Inner::Refuse,
+        (Role::Https, Some(ALPN_HTTP2)) => Inner::Http2,
+        // coturn's own client offers it beside TURN's name: what arrives decides.
+        (Role::Https, Some(ALPN_HTTP1)) => match first {
+            Sniff::Incomplete => Inner::Wait,
+            Sniff::Stun => Inner::Turn,
+            _ => Inner::Http1,
+        },
+        (_, Some(ALPN_TURN)) => match first {
+            Sniff::Incomplete => Inner::Wait,
+            Sniff::Stun => Inner::Turn,
+            _ => Inner::Refuse,
+        },
+        (_, Some(_)) => Inner::Refuse,
+        (role, None) => match (first, role) {
+            (Sniff::Incomplete, _) => Inner::Wait,
+            (Sniff::Stun, _) => Inner::Turn,
+            // HTTP/2 is spoken where it was negotiated, so letters mean HTTP/1.
+            (Sniff::Http, Role::Https) => Inner::Http1,
+            _ => Inner::Refuse,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLES: [Role; 3] = [Role::Https, Role::Http, Role::Turn];
+
+    #[test]
+    fn plain_bytes_go_where_the_listener_lets_them() {
+        use Outer::{PlainHttp, Refuse, Tls, Turn, Wait};
+        for (first, expected) in [
+            (Sniff::Incomplete, [Wait, Wait, Wait]),
+            (Sniff::Tls, [Tls, Refuse, Tls]),
+            (Sniff::Stun, [Turn, Refuse, Turn]),
+            (Sniff::Http, [PlainHttp, PlainHttp, Refuse]),
+            (Sniff::Unknown, [Refuse, Refuse, Refuse]),
+        ] {
+            assert_eq!(ROLES.map(|role| outer(role, first)), expected, "{first:?}");
+        }
+    }
+
+    #[test]
+    fn protected_bytes_go_by_alpn_first_and_by_themselves_where_there_is_none() {
+        use Inner::{Http1, Http2, Refuse, Turn, Wait};
+        for (alpn, first, expected) in [
+            (Some("h2"), Sniff::Incomplete, [Http2, Refuse, Refuse]),
+            (Some("http/1.1"), Sniff::Incomplete, [Wait, Refuse, Refuse]),
+            (Some("http/1.1"), Sniff::Http, [Http1, Refuse, Refuse]),
+            (Some("http/1.1"), Sniff::Stun, [Turn, Refuse, Refuse]),
+            (Some("stun.turn"), Sniff::Incomplete, [Wait, Refuse, Wait]),
+            (Some("stun.turn"), Sniff::Stun, [Turn, Refuse, Turn]),
+            (Some("stun.turn"), Sniff::Http, [Refuse, Refuse, Refuse]),
+            (
+                Some("acme-tls/1"),
+                Sniff::Incomplete,
+                [Refuse, Refuse, Refuse],
+            ),
+            (Some("ftp"), Sniff::Stun, [Refuse, Refuse, Refuse]),
+            (None, Sniff::Incomplete, [Wait, Refuse, Wait]),
+            (None, Sniff::Stun, [Turn, Refuse, Turn]),
+            (None, Sniff::Http, [Http1, Refuse, Refuse]),
+            (None, Sniff::Tls, [Refuse, Refuse, Refuse]),
+            (None, Sniff::Unknown, [Refuse, Refuse, Refuse]),
+        ] {
+            let decided = ROLES.map(|role| inner(role, alpn.map(str::as_bytes), first));
+            assert_eq!(decided, expected, "{alpn:?} {first:?}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Requests and answers: pages, ICE configuration, the way into signaling.
+//!
+//! Owns everything between a decrypted byte stream and the parts that answer. Which bytes are HTTP
+//! at all is [`crate::front`]'s business.
+
+mod activity;
+mod authority;
+mod body;
+mod headers;
+mod ice;
+mod origin;
+mod page;
+mod redirect;
+pub mod router;
+mod serve;
+mod upgrade;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, HeaderValue, InvalidHeaderValue};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use self::authority::Authority;
+use self::headers::Policy;
+use self::router::Route;
+use self::serve::Reply;
+use crate::assets::Assets;
+use crate::config::{Secret, Settings, settings};
+use crate::ice::Endpoints;
+use crate::limit::PrefixLimiter;
+use crate::signal::hub::Hub;
+use crate::signal::session;
+
+pub use self::activity::Limits;
+pub use self::redirect::To;
+pub use self::serve::{Client, http1, http2, plain};
+
+/// Everything that answers a request. Clones share it.
+#[derive(Clone)]
+pub struct Services {
+    inner: Arc<Inner>,
+}
+
+/// The parts that do not come from the configuration.
+#[derive(Debug)]
+pub struct Parts {
+    /// The pages.
+    pub assets: Assets,
+    /// The rooms.
+    pub hub: Hub,
+    /// Shared secret of TURN credentials.
+    pub secret: Secret,
+    /// Where STUN and TURN are listening.
+    pub endpoints: Endpoints,
+}
+
+/// What has happened, for whoever publishes it.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// WebSockets and ICE configurations refused because of their `Origin`.
+    pub foreign_origins: AtomicU64,
+    /// ICE configurations handed out.
+    pub ice_granted: AtomicU64,
+    /// ICE configurations refused because a network asked too often.
+    pub ice_limited: AtomicU64,
+    /// WebSockets accepted.
+    pub websockets: AtomicU64,
+}
+
+/// The operator's `[web] csp` is no header value.
+#[derive(Debug, thiserror::Error)]
+#[error("web.csp: {0}")]
+pub struct InvalidPolicy(#[from] InvalidHeaderValue);
+
+struct Inner {
+    assets: Assets,
+    hub: Hub,
+    secret: Secret,
+    endpoints: Endpoints,
+    hosts: Vec<String>,
+    signaling: settings::Signaling,
+    websocket: WebSocketConfig,
+    ice: settings::Ice,
+    credential_ttl: Duration,
+    policy: Policy,
+    limits: Limits,
+    limiter: Mutex<PrefixLimiter>,
+    stats: Stats,
+}
+
+/// Prefixes whose ICE requests are counted apart; those beyond share.
+const ICE_SLOTS: usize = 4096;
+/// A class behind one address opens the page at the same moment.
+const ICE_BURST: u32 = 120;
+/// Sustained.
+const ICE_PER_SECOND: u32 = 10;
+
+impl Services {
+    /// Puts the parts together.
+    pub fn new(settings: &Settings, parts: Parts) -> Result<Self, InvalidPolicy> {
+        let policy = Policy::new(settings.web.csp.as_deref(), parts.assets.is_built_in())?;
+        let inner = Inner {
+            assets: parts.assets,
+            hub: parts.hub,
+            secret: parts.secret,
+            endpoints: parts.endpoints,
+            hosts: settings.host.clone(),
+            signaling: settings.signaling.clone(),
+            websocket: session::websocket_config(&settings.signaling),
+            ice: settings.ice.clone(),
+            credential_ttl: settings.turn.credential_ttl,
+            policy,
+            limits: Limits {
+                header: settings.front.header_timeout,
+                idle: settings.front.idle_timeout,
+            },
+            limiter: Mutex::new(PrefixLimiter::new(ICE_SLOTS, ICE_BURST, ICE_PER_SECOND)),
+            stats: Stats::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// What has happened so far.
+    pub fn stats(&self) -> &Stats {
+        &self.inner.stats
+    }
+
+    /// Answers one request that came over TLS on a connection of type `I`.
+    async fn respond<I>(&self, request: Request<Incoming>, client: &Client) -> Reply
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let inner = &*self.inner;
+        let own = Authority::of(&request);
+        let route = router::route(
+            request.method(),
+            request.uri().path(),
+            upgrade::wanted(request.headers()),
+            &inner.signaling.path,
+        );
+        let (method, sent) = (request.method(), request.headers());
+        let mut response = match route {
+            Route::Page => page::serve(&inner.assets, method, sent, "index.html").await,
+            Route::Asset(path) => page::serve(&inner.assets, method, sent, &path).await,
+            Route::Ice => ice::answer(self, request, own.as_ref(), client.peer.ip()).await,
+            Route::IcePreflight => ice::preflight(self, sent, own.as_ref()),
+            Route::WebSocket => upgrade::accept::<I>(self, request, own.as_ref(), client),
+            Route::UpgradeRequired => upgrade::required(),
+            Route::MethodNotAllowed(allow) => {
+                let mut response = page::text(StatusCode::METHOD_NOT_ALLOWED, "Not this way\n");
+                let allow = HeaderValue::from_static(allow);
+                response.headers_mut().insert(ALLOW, allow);
+                response
+            }
+            Route::NotFound => page::text(StatusCode::NOT_FOUND, "Not found\n"),
+        };
+        self.secure(&mut response, own.as_ref());
+        response
+    }
+
+    fn secure(&self, response: &mut Reply, own: Option<&Authority>) {
+        headers::secure(response.headers_mut(), &self.inner.policy, own);
+    }
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! Method and path -> what is meant. Pure; whether a file exists is not known here.
+
+use hyper::Method;
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The calling page.
+    Page,
+    /// A file: decoded path without the leading slash.
+    Asset(String),
+    /// The ICE configuration.
+    Ice,
+    /// A browser asks whether a page elsewhere may ask for the ICE configuration.
+    IcePreflight,
+    /// A WebSocket for signaling.
+    WebSocket,
+    /// The signaling path, without the upgrade.
+    UpgradeRequired,
+    /// Known, but not with this method. Holds the value of `Allow`.
+    MethodNotAllowed(&'static str),
+    /// A path that names nothing here, whatever the files are.
+    NotFound,
+}
+
+/// Whether the request asks to become a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// It does.
+    WebSocket,
+    /// It does not.
+    None,
+}
+
+/// Longest path that can name anything of ours.
+const MAX_PATH: usize = 2048;
+
+/// The configuration endpoint under the names that clients of other services know.
+const ICE_PATHS: &[&str] = &[
+    "/ice",
+    "/v1alpha/iceconfig",
+    "/iceconfig",
+    "/api/turn",
+    "/turn",
+];
+
+/// Decides. `path` is as it came, percent-encoded, without the query.
+pub fn route(method: &Method, path: &str, upgrade: Upgrade, signaling_path: &str) -> Route {
+    if ICE_PATHS.contains(&path) {
+        return match *method {
+            Method::GET | Method::HEAD | Method::POST => Route::Ice,
+            Method::OPTIONS => Route::IcePreflight,
+            _ => Route::MethodNotAllowed("GET, HEAD, POST, OPTIONS"),
+        };
+    }
+    // Course clients connect to whatever path their author wrote down: `/`, `/ws`, anything.
+    if upgrade == Upgrade::WebSocket && method == Method::GET {
+        return Route::WebSocket;
+    }
+    if path == signaling_path {
+        return match *method {
+            Method::GET => Route::UpgradeRequired,
+            _ => Route::MethodNotAllowed("GET"),
+        };
+    }
+    let Some(file) = decode(path) else {
+        return Route::NotFound;
+    };
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Route::MethodNotAllowed("GET, HEAD");
+    }
+    match file.strip_prefix("r/") {
+        _ if file.is_empty() || file == "index.html" => Route::Page,
+        // The room's name is the page's to read; a slash in it came encoded and was refused.
+        Some(room) if !room.is_empty() && !room.contains('/') => Route::Page,
+        _ => Route::Asset(file),
+    }
+}
+
+/// The path of a file below the root: decoded once, without empty, `.` and `..` segments, control
+/// characters, backslashes and encoded slashes. A slash at the end stays.
+fn decode(path: &str) -> Option<String> {
+    if path.len() > MAX_PATH {
+        return None;
+    }
+    let path = path.strip_prefix('/')?;
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                let decoded = u8::try_from(high * 16 + low).ok()?;
+                if decoded == b'/' {
+                    return None;
+                }
+                decoded
+            }
+            byte => byte,
+        });
+    }
+    let decoded = String::from_utf8(bytes).ok()?;
+    if decoded.chars().any(|c| c.is_control() || c == '\\') {
+        return None;
+    }
+    let inner = decoded.strip_suffix('/').unwrap_or(&decoded);
+    let bad = |segment: &str| matches!(segment, "" | "." | "..");
+    if !decoded.is_empty() && inner.split('/').any(bad) {
+        return None;
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(path: &str) -> Route {
+        route(&Method::GET, path, Upgrade::None, "/ws")
+    }
+
+    #[test]
+    fn paths_lead_to_their_routes() {
+        let asset = |path: &str| Route::Asset(path.to_owned());
+        for (path, expected) in [
+            ("/", Route::Page),
+            ("/index.html", Route::Page),
+            ("/r/blue-sky", Route::Page),
+            ("/r/%E5%AE%A4", Route::Page),
+            ("/r/a%20b", Route::Page),
+            ("/r/", asset("r/")),
+            ("/r/a/b", asset("r/a/b")),
+            ("/check", asset("check")),
+            ("/css/app.css", asset("css/app.css")),
+            ("/a%2eb", asset("a.b")),
+            ("/docs/", asset("docs/")),
+            ("/ice", Route::Ice),
+            ("/v1alpha/iceconfig", Route::Ice),
+            ("/iceconfig", Route::Ice),
+            ("/api/turn", Route::Ice),
+            ("/turn", Route::Ice),
+            ("/ws", Route::UpgradeRequired),
+            ("", Route::NotFound),
+            ("*", Route::NotFound),
+            ("ice", Route::NotFound),
+            ("//", Route::NotFound),
+            ("//evil.example/x", Route::NotFound),
+            ("/a//b", Route::NotFound),
+            ("/../etc/passwd", Route::NotFound),
+            ("/a/../b", Route::NotFound),
+            ("/a/..", Route::NotFound),
+            ("/./a", Route::NotFound),
+            ("/%2e%2e/etc/passwd", Route::NotFound),
+            ("/%2E%2e%2fetc", Route::NotFound),
+            ("/a%2fb", Route::NotFound),
+            ("/r/a%2Fb", Route::NotFound),
+            ("/a%5cb", Route::NotFound),
+            ("/a\\..\\b", Route::NotFound),
+            ("/a%00b", Route::NotFound),
+            ("/a%0d%0ab", Route::NotFound),
+            ("/%", Route::NotFound),
+            ("/%2", Route::NotFound),
+            ("/%zz", Route::NotFound),
+            ("/%+1", Route::NotFound),
+            ("/%ff", Route::NotFound),
+            // Decoded once: what remains is an odd name, not a way up.
+            ("/%252e%252e/x", asset("%2e%2e/x")),
+        ] {
+            assert_eq!(get(path), expected, "{path}");
+        }
+        assert_eq!(get(&format!("/{}", "a".repeat(MAX_PATH))), Route::NotFound);
+    }
+
+    #[test]
+    fn methods_that_make_no_sense_are_told_which_do() {
+        let with = |method: Method, path: &str| route(&method, path, Upgrade::None, "/ws");
+        let pages = Route::MethodNotAllowed("GET, HEAD");
+        assert_eq!(with(Method::HEAD, "/"), Route::Page);
+        assert_eq!(with(Method::POST, "/"), pages);
+        assert_eq!(with(Method::DELETE, "/css/app.css"), pages);
+        assert_eq!(with(Method::POST, "/ice"), Route::Ice);
+        assert_eq!(with(Method::HEAD, "/ice"), Route::Ice);
+        assert_eq!(with(Method::OPTIONS, "/ice"), Route::IcePreflight);
+        assert_eq!(
+            with(Method::PUT, "/ice"),
+            Route::MethodNotAllowed("GET, HEAD, POST, OPTIONS")
+        );
+        assert_eq!(with(Method::POST, "/ws"), Route::MethodNotAllowed("GET"));
+    }
+
+    #[test]
+    fn an_upgrade_is_signaling_wherever_it_is_asked_for() {
+        let upgrade = |method: Method, path: &str| route(&method, path, Upgrade::WebSocket, "/sig");
+        for path in [
+            "/",
+            "/sig",
+            "/ws",
+            "/anything/else",
+            "/r/room",
+            "//",
+            "/../x",
+        ] {
+            assert_eq!(upgrade(Method::GET, path), Route::WebSocket, "{path}");
+        }
+        assert_eq!(upgrade(Method::GET, "/ice"), Route::Ice);
+        assert_ne!(upgrade(Method::POST, "/sig"), Route::WebSocket);
+        assert_eq!(
+            route(&Method::GET, "/sig", Upgrade::None, "/sig"),
+            Route::UpgradeRequired
+        );
+    }
+}

@@ -1,0 +1,318 @@
+//! One HTTP connection: hyper, its limits, its deadlines and its end.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::{Activity, GOODBYE, Late, Limits, Protocol};
+use super::body::Answer;
+use super::redirect::To;
+use super::{Services, redirect};
+use crate::net::clock;
+use crate::shutdown::Drain;
+
+/// Whose connection it is.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its address.
+    pub peer: SocketAddr,
+    /// The end of the process.
+    pub drain: Drain,
+    /// The connection's slot in the limits, held for as long as anybody serves it.
+    pub slot: Arc<dyn Any + Send + Sync>,
+}
+
+/// Headers of a request: browsers send a dozen.
+const MAX_HEADERS: usize = 64;
+/// Bytes of a request's header. Cookies of other services on the same host come along.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+/// Requests at a time on one HTTP/2 connection; a page has fewer files.
+const MAX_STREAMS: u32 = 64;
+/// A phone that lost its network does not close its connections.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves HTTP/1.1 until the connection ends or becomes a WebSocket.
+pub async fn http1<I>(io: I, client: Client, services: Services)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Shared::new(Protocol::Http1);
+    let (limits, drain) = (services.limits(), client.drain.clone());
+    let guard = activity.clone();
+    let service = service_fn(move |request| {
+        let (services, client) = (services.clone(), client.clone());
+        let running = Running::begin(&guard);
+        async move {
+            let response = services.respond::<I>(request, &client).await;
+            Ok::<_, Infallible>(response.map(|body| body.with_guard(running)))
+        }
+    });
+    let connection = http1_builder()
+        .serve_connection(TokioIo::new(Metered::new(io, activity.clone())), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    drive(
+        &mut connection,
+        |connection| connection.as_mut().graceful_shutdown(),
+        &activity,
+        &limits,
+        &drain,
+    )
+    .await;
+}
+
+/// Serves HTTP/2 until the connection ends.
+pub async fn http2<I>(io: I, client: Client, services: Services)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Shared::new(Protocol::Http2);
+    let (limits, drain) = (services.limits(), client.drain.clone());
+    let guard = activity.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (services, client) = (services.clone(), client.clone());
+        let running = Running::begin(&guard);
+        async move {
+            let response = services.respond::<I>(request, &client).await;
+            Ok::<_, Infallible>(response.map(|body| body.with_guard(running)))
+        }
+    });
+    let mut builder = http2::Builder::new(Spawn(drain.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let connection =
+        builder.serve_connection(TokioIo::new(Metered::new(io, activity.clone())), service);
+    let mut connection = std::pin::pin!(connection);
+    drive(
+        &mut connection,
+        |connection| connection.as_mut().graceful_shutdown(),
+        &activity,
+        &limits,
+        &drain,
+    )
+    .await;
+}
+
+/// Answers plain HTTP with a redirect.
+pub async fn plain<I>(io: I, to: To, client: Client, services: Services)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Shared::new(Protocol::Http1);
+    let limits = services.limits();
+    let service = service_fn(|request: Request<Incoming>| {
+        let mut response = redirect::answer(&request, to);
+        services.secure(&mut response, None);
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let connection = http1_builder()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(Metered::new(io, activity.clone())), service);
+    let mut connection = std::pin::pin!(connection);
+    drive(
+        &mut connection,
+        |connection| connection.as_mut().graceful_shutdown(),
+        &activity,
+        &limits,
+        &client.drain,
+    )
+    .await;
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // `Activity` times headers; hyper's timer would cut idle connections as well.
+        .header_read_timeout(None)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(2 * MAX_HEADER_BYTES);
+    builder
+}
+
+/// Polls the connection to its end, or to the end of our patience.
+async fn drive<C>(
+    connection: &mut Pin<&mut C>,
+    goodbye: impl Fn(&mut Pin<&mut C>),
+    activity: &Shared,
+    limits: &Limits,
+    drain: &Drain,
+) where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let (deadline, _) = activity.with(|activity| activity.deadline(limits));
+    let mut alarm = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
+    let mut begun = std::pin::pin!(drain.begun());
+    let mut draining = false;
+    let late = poll_fn(|cx| {
+        if !draining && begun.as_mut().poll(cx).is_ready() {
+            draining = true;
+            activity.with(|activity| activity.drain_began(clock::now()));
+            goodbye(connection);
+        }
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended");
+            }
+            return Poll::Ready(None);
+        }
+        // Whatever moves the deadline happens in that poll, or wakes us for the next one.
+        let (deadline, late) = activity.with(|activity| activity.deadline(limits));
+        if alarm.deadline() != deadline.into() {
+            alarm.as_mut().reset(deadline.into());
+        }
+        alarm.as_mut().poll(cx).map(|()| Some(late))
+    })
+    .await;
+    let Some(late) = late else { return };
+    tracing::debug!(?late, "connection cut");
+    if late == Late::Idle {
+        goodbye(connection);
+        let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
+    }
+}
+
+/// The connection's record, shared by its stream and its requests.
+#[derive(Clone, Debug)]
+struct Shared(Arc<Mutex<Activity>>);
+
+impl Shared {
+    fn new(protocol: Protocol) -> Self {
+        Self(Arc::new(Mutex::new(Activity::new(protocol, clock::now()))))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Activity) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A request that is being answered.
+struct Running(Shared);
+
+impl Running {
+    fn begin(activity: &Shared) -> Self {
+        activity.with(|activity| activity.request_began(clock::now()));
+        Self(activity.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.with(|activity| activity.request_ended(clock::now()));
+    }
+}
+
+/// Streams of HTTP/2 are tasks that shutdown waits for.
+#[derive(Clone, Debug)]
+struct Spawn(Drain);
+
+impl<F> Executor<F> for Spawn
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// A stream that notes when bytes move.
+#[derive(Debug)]
+pub(super) struct Metered<I> {
+    inner: I,
+    activity: Shared,
+}
+
+impl<I> Metered<I> {
+    fn new(inner: I, activity: Shared) -> Self {
+        Self { inner, activity }
+    }
+
+    pub(super) fn into_inner(self) -> I {
+        self.inner
+    }
+
+    fn wrote(&self, result: &io::Result<usize>) {
+        if matches!(result, Ok(length) if *length > 0) {
+            self.activity.with(|activity| activity.wrote(clock::now()));
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.activity.with(|activity| activity.read(clock::now()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
+        self.wrote(&result);
+        Poll::Ready(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs));
+        self.wrote(&result);
+        Poll::Ready(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl Services {
+    fn limits(&self) -> Limits {
+        self.inner.limits
+    }
+}
+
+/// What a request's service returns.
+pub(super) type Reply = Response<Answer>;

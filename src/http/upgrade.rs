@@ -1,0 +1,131 @@
+//! From a request to a WebSocket session (RFC 6455 section 4.2).
+
+use std::sync::atomic::Ordering;
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tracing::Instrument as _;
+
+use super::Services;
+use super::activity::GOODBYE;
+use super::authority::Authority;
+use super::body::Answer;
+use super::origin::Source;
+use super::page::text;
+use super::router::Upgrade;
+use super::serve::{Client, Metered};
+use crate::signal::session;
+
+/// What the request's `Upgrade` header asks for.
+pub(super) fn wanted(headers: &HeaderMap) -> Upgrade {
+    let websocket = headers
+        .get_all(UPGRADE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"));
+    match websocket {
+        true => Upgrade::WebSocket,
+        false => Upgrade::None,
+    }
+}
+
+/// Checks the handshake and the origin; when both are good, the connection goes on as a session of
+/// its own, which holds the connection's slot.
+pub(super) fn accept<I>(
+    services: &Services,
+    mut request: Request<Incoming>,
+    own: Option<&Authority>,
+    client: &Client,
+) -> Response<Answer>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let inner = &*services.inner;
+    let source = Source::of(
+        request.headers(),
+        own,
+        &inner.hosts,
+        &inner.signaling.allowed_origins,
+    );
+    if source == Source::Foreign {
+        inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(peer = %client.peer, "refused a WebSocket to a foreign origin");
+        return refuse(
+            request,
+            client,
+            text(StatusCode::FORBIDDEN, "Not for this origin\n"),
+        );
+    }
+    let response = match create_response_with_body(&request, Answer::empty) {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::debug!(peer = %client.peer, %error, "bad WebSocket handshake");
+            let answer = match request.headers().get(SEC_WEBSOCKET_VERSION) {
+                Some(version) if version != "13" => required(),
+                _ => text(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n"),
+            };
+            return refuse(request, client, answer);
+        }
+    };
+    inner.stats.websockets.fetch_add(1, Ordering::Relaxed);
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (peer, drain, slot) = (client.peer, client.drain.clone(), client.slot.clone());
+    let (hub, config) = (inner.hub.clone(), inner.websocket);
+    let span = tracing::info_span!("websocket", %peer);
+    let session = async move {
+        let upgraded = match upgrade.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => {
+                tracing::debug!(%error, "gone before the upgrade");
+                return;
+            }
+        };
+        let Ok(parts) = upgraded.downcast::<TokioIo<Metered<I>>>() else {
+            tracing::error!("an upgraded connection is not what was served");
+            return;
+        };
+        // hyper and its deadlines end here: the session speaks to the TLS stream itself.
+        let stream = parts.io.into_inner().into_inner();
+        let read = parts.read_buf.to_vec();
+        let socket =
+            WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
+        session::run(socket, peer, hub, drain).await;
+        drop(slot);
+    };
+    client.drain.spawn(session.instrument(span));
+    response
+}
+
+/// Ends the connection after a refusal. hyper hands a connection that was asked to change its
+/// protocol to whoever waits for that, and drops it when nobody does; TLS wants a closing word.
+fn refuse(
+    mut request: Request<Incoming>,
+    client: &Client,
+    mut answer: Response<Answer>,
+) -> Response<Answer> {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
+    let upgrade = hyper::upgrade::on(&mut request);
+    client.drain.spawn(async move {
+        if let Ok(ended) = upgrade.await {
+            let _ = tokio::time::timeout(GOODBYE, TokioIo::new(ended).shutdown()).await;
+        }
+    });
+    answer
+}
+
+/// For a request that should have been an upgrade, or asks for a version we do not have.
+pub(super) fn required() -> Response<Answer> {
+    let mut response = text(StatusCode::UPGRADE_REQUIRED, "This is a WebSocket\n");
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    response
+}

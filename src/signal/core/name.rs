@@ -1,0 +1,153 @@
+//! Names that clients choose, checked once when they come in.
+//!
+//! A room name carries its namespace, so that one core can serve several dialects whose users
+//! shall not meet by chance.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Longest name of a room, in bytes. No client we know of lets its user type more than 40 characters.
+pub const ROOM_NAME_MAX: usize = 256;
+
+/// Longest id of a member, in bytes. Known clients use 13 characters or a UUID.
+pub const MEMBER_ID_MAX: usize = 64;
+
+/// A set of rooms apart from all others; each dialect has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Namespace(&'static str);
+
+impl Namespace {
+    /// The namespace with this label.
+    pub const fn new(label: &'static str) -> Self {
+        Self(label)
+    }
+}
+
+/// Name of a room. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RoomName {
+    namespace: Namespace,
+    text: Arc<str>,
+}
+
+impl RoomName {
+    /// Checks a name. The empty one is allowed: clients in use send it when nothing was typed.
+    pub fn new(namespace: Namespace, text: &str) -> Result<Self, NameError> {
+        check(text, ROOM_NAME_MAX)?;
+        Ok(Self {
+            namespace,
+            text: text.into(),
+        })
+    }
+
+    /// The name as the client wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for RoomName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{:?}", self.namespace.0, self.text)
+    }
+}
+
+/// What a member calls itself; unique within a room at any one time. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct MemberId(Arc<str>);
+
+impl MemberId {
+    /// Checks an id.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        check(text, MEMBER_ID_MAX)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The id as the client wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Why a name was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing there.
+    #[error("must not be empty")]
+    Empty,
+    /// More bytes than allowed.
+    #[error("must not be longer than {limit} bytes")]
+    TooLong {
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// Control characters would let a client forge lines in logs and terminals.
+    #[error("must not contain control characters")]
+    ControlCharacter,
+}
+
+fn check(text: &str, limit: usize) -> Result<(), NameError> {
+    if text.len() > limit {
+        return Err(NameError::TooLong { limit });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(NameError::ControlCharacter);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Namespace = Namespace::new("here");
+    const THERE: Namespace = Namespace::new("there");
+
+    #[test]
+    fn a_name_is_measured_in_bytes() {
+        assert!(RoomName::new(HERE, &"r".repeat(ROOM_NAME_MAX)).is_ok());
+        assert_eq!(
+            RoomName::new(HERE, &"房".repeat(ROOM_NAME_MAX / 3 + 1)),
+            Err(NameError::TooLong {
+                limit: ROOM_NAME_MAX
+            })
+        );
+        assert!(MemberId::new(&"u".repeat(MEMBER_ID_MAX)).is_ok());
+        assert_eq!(
+            MemberId::new(&"u".repeat(MEMBER_ID_MAX + 1)),
+            Err(NameError::TooLong {
+                limit: MEMBER_ID_MAX
+            })
+        );
+    }
+
+    #[test]
+    fn control_characters_are_refused_and_other_scripts_are_not() {
+        assert_eq!(
+            RoomName::new(HERE, "a\nb"),
+            Err(NameError::ControlCharacter)
+        );
+        assert_eq!(MemberId::new("\u{9b}"), Err(NameError::ControlCharacter));
+        assert!(RoomName::new(HERE, "我们的 room 🎥").is_ok());
+    }
+
+    #[test]
+    fn a_room_may_lack_a_name_but_a_member_may_not() {
+        assert!(RoomName::new(HERE, "").is_ok());
+        assert_eq!(MemberId::new(""), Err(NameError::Empty));
+    }
+
+    #[test]
+    fn namespaces_keep_equal_names_apart() {
+        assert_ne!(RoomName::new(HERE, "123"), RoomName::new(THERE, "123"));
+    }
+}

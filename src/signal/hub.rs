@@ -1,0 +1,292 @@
+//! The task that owns the rooms, and the handles by which sessions reach it.
+//!
+//! One task for all rooms: its share of a message is a look-up and a push into the receiver's
+//! outbox, about a microsecond, while TLS, framing and JSON are done by the sessions on every core.
+//! It waits for nobody: an outbox that is full ends its own connection. So the mailbox always
+//! moves, and a session that waits for a place in it waits for microseconds.
+
+mod outbox;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::core::{
+    Claim, ConnectionId, Counters, Delivery, Limits, MemberId, Recipient, RoomName, Rooms,
+};
+use super::stats::Stats;
+use crate::config::settings;
+use crate::shutdown::Drain;
+
+pub(super) use outbox::{Cut, Item, Outbox};
+
+/// Reaches the rooms. Clones reach the same ones.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    mailbox: mpsc::Sender<Command>,
+    next_connection: AtomicU64,
+    settings: settings::Signaling,
+    stats: Arc<Stats>,
+    drain: Drain,
+}
+
+impl Hub {
+    /// Starts the task. It ends when the drain has begun and the last session is gone.
+    pub fn start(settings: &settings::Signaling, drain: &Drain) -> Self {
+        let (mailbox, commands) = mpsc::channel(MAILBOX);
+        let stats = Arc::new(Stats::default());
+        let owner = Owner {
+            rooms: Rooms::new(Limits {
+                max_rooms: settings.max_rooms,
+                room_capacity: settings.room_capacity,
+            }),
+            outboxes: HashMap::new(),
+            published: Counters::default(),
+            stats: Arc::clone(&stats),
+            draining: false,
+        };
+        drain.spawn(owner.run(commands, drain.clone()));
+        Self {
+            shared: Arc::new(Shared {
+                mailbox,
+                next_connection: AtomicU64::new(0),
+                settings: settings.clone(),
+                stats,
+                drain: drain.clone(),
+            }),
+        }
+    }
+
+    /// The numbers so far.
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    pub(super) fn settings(&self) -> &settings::Signaling {
+        &self.shared.settings
+    }
+
+    /// Makes a connection known, so that it can be told things.
+    pub(super) async fn connect(&self) -> Result<Connection, Gone> {
+        let number = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        let settings = &self.shared.settings;
+        let connection = Connection {
+            id: ConnectionId::new(number),
+            outbox: Arc::new(Outbox::new(
+                OUTBOX_ITEMS.saturating_add(settings.room_capacity.get().saturating_mul(2)),
+                settings.max_message.saturating_mul(OUTBOX_MESSAGES),
+            )),
+            hub: self.clone(),
+            known: false,
+        };
+        connection.register().await
+    }
+}
+
+/// A connection as the hub knows it. Dropping it gives up its seat.
+#[derive(Debug)]
+pub(super) struct Connection {
+    id: ConnectionId,
+    outbox: Arc<Outbox>,
+    hub: Hub,
+    /// Whether the hub holds anything for us that has to be undone.
+    known: bool,
+}
+
+impl Connection {
+    pub(super) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// What the connection is to be told.
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    pub(super) async fn join(&self, room: RoomName, member: MemberId) -> Result<(), Gone> {
+        self.send(Command::Join(self.id, room, member)).await
+    }
+
+    pub(super) async fn leave(&self, claim: Claim) -> Result<(), Gone> {
+        self.send(Command::Leave(self.id, claim)).await
+    }
+
+    pub(super) async fn relay(
+        &self,
+        claim: Claim,
+        to: Recipient,
+        text: Utf8Bytes,
+    ) -> Result<(), Gone> {
+        self.send(Command::Relay(self.id, claim, to, text)).await
+    }
+
+    /// Gives up the seat, after everything sent before has been dealt with.
+    pub(super) async fn disconnect(mut self) {
+        // A hub that is gone holds no seats. Cancelled here, the drop below does it.
+        let _ = self.send(Command::Disconnect(self.id)).await;
+        self.known = false;
+    }
+
+    async fn register(mut self) -> Result<Self, Gone> {
+        self.send(Command::Connect(self.id, Arc::clone(&self.outbox)))
+            .await?;
+        self.known = true;
+        Ok(self)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Gone> {
+        self.hub
+            .shared
+            .mailbox
+            .send(command)
+            .await
+            .map_err(|_| Gone)
+    }
+}
+
+/// For a session that was cancelled or panicked: the seat must not outlive it.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.known {
+            return;
+        }
+        let mailbox = &self.hub.shared.mailbox;
+        if let Err(TrySendError::Full(command)) = mailbox.try_send(Command::Disconnect(self.id))
+            && Handle::try_current().is_ok()
+        {
+            let mailbox = mailbox.clone();
+            self.hub.shared.drain.spawn(async move {
+                let _ = mailbox.send(command).await;
+            });
+        }
+    }
+}
+
+/// The hub has ended: the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("signaling has ended")]
+pub(super) struct Gone;
+
+/// What sessions ask of the hub.
+#[derive(Debug)]
+enum Command {
+    Connect(ConnectionId, Arc<Outbox>),
+    Join(ConnectionId, RoomName, MemberId),
+    Leave(ConnectionId, Claim),
+    Relay(ConnectionId, Claim, Recipient, Utf8Bytes),
+    Disconnect(ConnectionId),
+}
+
+/// What the task owns.
+struct Owner {
+    rooms: Rooms<Utf8Bytes>,
+    outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    published: Counters,
+    stats: Arc<Stats>,
+    draining: bool,
+}
+
+impl Owner {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, drain: Drain) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while !(self.draining && self.outboxes.is_empty()) {
+            tokio::select! {
+                biased;
+                () = drain.begun(), if !self.draining => self.restart(),
+                taken = commands.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    for command in batch.drain(..) {
+                        self.obey(command);
+                        self.deliver();
+                    }
+                    self.publish();
+                }
+            }
+        }
+        // Whoever had just come in learns it too.
+        commands.close();
+        while let Some(command) = commands.recv().await {
+            if let Command::Connect(_, outbox) = command {
+                outbox.cut(Cut::Restart);
+            }
+        }
+    }
+
+    /// Sends everybody away. All at once, before the first of them can disconnect: a call survives
+    /// the loss of its signaling, but a client that hears `peer-leave` ends it, and nobody has left.
+    fn restart(&mut self) {
+        self.draining = true;
+        for outbox in self.outboxes.values() {
+            outbox.cut(Cut::Restart);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Connect(id, outbox) => {
+                if self.draining {
+                    outbox.cut(Cut::Restart);
+                }
+                self.outboxes.insert(id, outbox);
+            }
+            Command::Join(id, room, member) => self.rooms.handle_join(id, room, member),
+            Command::Leave(id, claim) => self.rooms.handle_leave(id, &claim),
+            Command::Relay(id, claim, to, text) => {
+                self.rooms.handle_relay(id, &claim, &to, text);
+            }
+            Command::Disconnect(id) => {
+                self.outboxes.remove(&id);
+                self.rooms.handle_disconnect(id);
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        while let Some(Delivery { to, event }) = self.rooms.poll_delivery() {
+            if let Some(outbox) = self.outboxes.get(&to) {
+                // If it runs over, that has woken its session, which will disconnect.
+                let _ = outbox.push(Item::Event(event));
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let stats = &self.stats;
+        Stats::set(&stats.connections, self.outboxes.len() as u64);
+        Stats::set(&stats.rooms, self.rooms.rooms() as u64);
+        Stats::set(&stats.members, self.rooms.members() as u64);
+        let counters = self.rooms.counters();
+        if counters != self.published {
+            self.published = counters;
+            Stats::set(&stats.joined, counters.joined);
+            Stats::set(&stats.refused, counters.refused);
+            Stats::set(&stats.relayed, counters.relayed);
+            Stats::set(&stats.undeliverable, counters.undeliverable);
+        }
+    }
+}
+
+/// Commands waiting for the hub; enough that sessions on all cores rarely wait for its next turn.
+const MAILBOX: usize = 1024;
+
+/// Commands obeyed before the numbers are published and other tasks of the thread get a turn.
+const BATCH: usize = 128;
+
+/// Messages waiting for one receiver, besides what a full room can cause by coming and going. A
+/// peer may send 200 in one burst; the receiver's task may not have had a turn since.
+const OUTBOX_ITEMS: usize = 512;
+
+/// The same in bytes, as a multiple of the largest message.
+const OUTBOX_MESSAGES: usize = 16;

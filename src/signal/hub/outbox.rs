@@ -1,0 +1,231 @@
+//! What one connection is still to be told: a queue with a limit in messages and in bytes.
+//!
+//! Written by the hub and by the connection's own session, read by that session only. An empty one
+//! costs no queue: most sockets sit idle most of the time.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::signal::core::Event;
+
+/// One thing to tell.
+#[derive(Debug)]
+pub(in crate::signal) enum Item {
+    /// In the words of the connection's dialect.
+    Event(Event<Utf8Bytes>),
+    /// In these words.
+    Text(Utf8Bytes),
+}
+
+/// Why nothing more will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::signal) enum Cut {
+    /// The queue ran over; what was in it is lost.
+    TooSlow,
+    /// The process ends; what was in the queue is still to be taken.
+    Restart,
+}
+
+/// The queue ran over, now or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::signal) struct Overflow;
+
+/// A bounded queue with one reader.
+#[derive(Debug)]
+pub(in crate::signal) struct Outbox {
+    max_items: usize,
+    max_bytes: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    bytes: usize,
+    cut: Option<Cut>,
+    reader: Option<Waker>,
+}
+
+impl Outbox {
+    pub(super) fn new(max_items: usize, max_bytes: usize) -> Self {
+        Self {
+            max_items,
+            max_bytes,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Appends. If there is no room for it, the connection is cut off.
+    pub(in crate::signal) fn push(&self, item: Item) -> Result<(), Overflow> {
+        let mut state = self.state();
+        match state.cut {
+            Some(Cut::TooSlow) => return Err(Overflow),
+            Some(Cut::Restart) => return Ok(()),
+            None => {}
+        }
+        let bytes = state.bytes.saturating_add(item.weight());
+        if state.items.len() >= self.max_items || bytes > self.max_bytes {
+            state.items = VecDeque::new();
+            state.bytes = 0;
+            Self::end(state, Cut::TooSlow);
+            return Err(Overflow);
+        }
+        state.bytes = bytes;
+        state.items.push_back(item);
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        Ok(())
+    }
+
+    /// Nothing more will come. The first reason stays.
+    pub(super) fn cut(&self, why: Cut) {
+        let state = self.state();
+        if state.cut.is_none() {
+            Self::end(state, why);
+        }
+    }
+
+    /// The next item, or why there will be none.
+    pub(in crate::signal) fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<Item, Cut>> {
+        let mut state = self.state();
+        if let Some(item) = state.items.pop_front() {
+            state.bytes = state.bytes.saturating_sub(item.weight());
+            if state.items.is_empty() && state.items.capacity() > KEPT {
+                state.items = VecDeque::new();
+            }
+            return Poll::Ready(Ok(item));
+        }
+        if let Some(cut) = state.cut {
+            return Poll::Ready(Err(cut));
+        }
+        state.wait(cx);
+        Poll::Pending
+    }
+
+    /// For a reader that cannot take anything now: ready once it would be in vain to go on waiting.
+    pub(in crate::signal) fn poll_overflow(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if state.cut == Some(Cut::TooSlow) {
+            return Poll::Ready(());
+        }
+        state.wait(cx);
+        Poll::Pending
+    }
+
+    fn end(mut state: MutexGuard<'_, State>, why: Cut) {
+        state.cut = Some(why);
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Nothing that is done under the lock can be left half done.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wait(&mut self, cx: &Context<'_>) {
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            None => self.reader = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl Item {
+    /// Bytes that this keeps in memory, about.
+    fn weight(&self) -> usize {
+        let text = match self {
+            Self::Event(Event::Relayed(text)) | Self::Text(text) => text.len(),
+            Self::Event(_) => 0,
+        };
+        text.saturating_add(size_of::<Self>())
+    }
+}
+
+/// Places kept when the queue has run empty.
+const KEPT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(length: usize) -> Item {
+        Item::Text("x".repeat(length).into())
+    }
+
+    fn take(outbox: &Outbox) -> Poll<Result<usize, Cut>> {
+        let cx = Context::from_waker(Waker::noop());
+        outbox.poll_take(&cx).map_ok(|item| match item {
+            Item::Text(text) => text.len(),
+            Item::Event(_) => panic!("only texts were put in"),
+        })
+    }
+
+    #[test]
+    fn items_come_out_in_order() {
+        let outbox = Outbox::new(4, 1000);
+        for length in [1, 2, 3] {
+            outbox.push(text(length)).unwrap();
+        }
+        assert_eq!(take(&outbox), Poll::Ready(Ok(1)));
+        assert_eq!(take(&outbox), Poll::Ready(Ok(2)));
+        assert_eq!(take(&outbox), Poll::Ready(Ok(3)));
+        assert_eq!(take(&outbox), Poll::Pending);
+    }
+
+    #[test]
+    fn one_message_too_many_cuts_the_connection_off_and_frees_the_memory() {
+        let outbox = Outbox::new(2, 1000);
+        outbox.push(text(1)).unwrap();
+        outbox.push(text(1)).unwrap();
+        assert_eq!(outbox.push(text(1)), Err(Overflow));
+        assert_eq!(take(&outbox), Poll::Ready(Err(Cut::TooSlow)));
+        assert_eq!(outbox.push(text(1)), Err(Overflow));
+        assert_eq!(outbox.state().items.capacity(), 0);
+    }
+
+    #[test]
+    fn bytes_are_counted_and_given_back() {
+        let item = text(0).weight();
+        let outbox = Outbox::new(100, 2 * (100 + item));
+        for _ in 0..10 {
+            outbox.push(text(100)).unwrap();
+            outbox.push(text(100)).unwrap();
+            assert_eq!(take(&outbox), Poll::Ready(Ok(100)));
+            assert_eq!(take(&outbox), Poll::Ready(Ok(100)));
+        }
+        outbox.push(text(100)).unwrap();
+        assert_eq!(outbox.push(text(101)), Err(Overflow));
+    }
+
+    #[test]
+    fn a_restart_lets_the_queue_be_read_to_its_end() {
+        let outbox = Outbox::new(4, 1000);
+        outbox.push(text(7)).unwrap();
+        outbox.cut(Cut::Restart);
+        outbox.push(text(8)).unwrap();
+        assert_eq!(take(&outbox), Poll::Ready(Ok(7)));
+        assert_eq!(take(&outbox), Poll::Ready(Err(Cut::Restart)));
+    }
+
+    #[test]
+    fn a_reader_that_cannot_take_still_hears_of_an_overflow() {
+        let outbox = Outbox::new(1, 1000);
+        let cx = Context::from_waker(Waker::noop());
+        outbox.push(text(1)).unwrap();
+        assert_eq!(outbox.poll_overflow(&cx), Poll::Pending);
+        assert_eq!(outbox.push(text(1)), Err(Overflow));
+        assert_eq!(outbox.poll_overflow(&cx), Poll::Ready(()));
+    }
+}

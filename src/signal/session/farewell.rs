@@ -1,0 +1,129 @@
+//! Why a session ends, what the client is told, and how its connection is closed.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// The client closed it.
+    #[error("closed by the client")]
+    Closed,
+    /// The connection broke.
+    #[error("connection lost: {0}")]
+    Lost(Error),
+    /// Nothing came from the client, not even the answer to a ping.
+    #[error("no sign of life")]
+    Silent,
+    /// The client does not read, and a frame has waited too long.
+    #[error("client does not read")]
+    Stuck,
+    /// The client does not read as fast as its peers write.
+    #[error("too many messages waiting")]
+    TooSlow,
+    /// More messages than allowed.
+    #[error("too many messages")]
+    TooFast,
+    /// A message longer than allowed.
+    #[error("message too big")]
+    TooBig,
+    /// A binary message.
+    #[error("only text messages are understood")]
+    Binary,
+    /// Text that is not UTF-8.
+    #[error("text is not UTF-8")]
+    NotUtf8,
+    /// Too many messages that are not JSON.
+    #[error("too many messages that are not JSON objects")]
+    Malformed,
+    /// Frames that RFC 6455 forbids.
+    #[error("{0}")]
+    Protocol(ProtocolError),
+    /// The process ends.
+    #[error("service restart")]
+    Restart,
+}
+
+impl End {
+    /// The close frame that tells the client; `None` where it has closed already, or cannot hear.
+    fn close_code(&self) -> Option<CloseCode> {
+        Some(match self {
+            Self::Closed | Self::Lost(_) | Self::Stuck => return None,
+            Self::Protocol(_) => CloseCode::Protocol,
+            Self::Binary => CloseCode::Unsupported,
+            Self::NotUtf8 => CloseCode::Invalid,
+            Self::TooFast | Self::Malformed | Self::Silent => CloseCode::Policy,
+            Self::TooBig => CloseCode::Size,
+            Self::Restart => CloseCode::Restart,
+            Self::TooSlow => CloseCode::Again,
+        })
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Capacity(_) => Self::TooBig,
+            Error::Utf8(_) => Self::NotUtf8,
+            // The socket ended between two frames without a word: a closed tab, or a crash.
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Lost(error),
+            Error::Protocol(error) => Self::Protocol(error),
+            error => Self::Lost(error),
+        }
+    }
+}
+
+/// Closes the connection in a way that lets the client learn why, within [`PATIENCE`].
+pub(super) async fn say<S>(mut socket: WebSocketStream<S>, end: End)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if matches!(end, End::Lost(_) | End::Stuck) {
+        return;
+    }
+    let orderly = async {
+        if let Some(code) = end.close_code() {
+            let frame = CloseFrame {
+                code,
+                reason: Utf8Bytes::from(end.to_string()),
+            };
+            if socket.close(Some(frame)).await.is_err() {
+                return;
+            }
+        }
+        // Until the client's own close frame, or the end of what can be decoded.
+        let mut undecoded = matches!(end, End::TooBig | End::NotUtf8 | End::Protocol(_));
+        while let Some(message) = socket.next().await {
+            undecoded |= message.is_err();
+        }
+        // RFC 6455 section 7.1.1: the server closes first.
+        let raw = socket.get_mut();
+        if raw.shutdown().await.is_err() || !undecoded {
+            return;
+        }
+        // Closing with bytes unread resets the connection, and a reset overtakes the close frame.
+        // On the heap: on the stack it would be part of every session from its first moment.
+        let mut discarded = vec![0; 4096];
+        loop {
+            match raw.read(&mut discarded).await {
+                Ok(0) => return,
+                Err(error) if error.kind() != ErrorKind::Interrupted => return,
+                _ => {}
+            }
+        }
+    };
+    // Who does not play along is closed all the same.
+    let _ = timeout(PATIENCE, orderly).await;
+}
+
+/// How long a client may take to answer a close frame.
+const PATIENCE: Duration = Duration::from_secs(2);

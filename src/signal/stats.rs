@@ -1,0 +1,74 @@
+//! Numbers about signaling, written by the hub and the sessions, read by whoever publishes them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Shared counters. Each is exact by itself; two read together may be a moment apart.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub(super) connections: AtomicU64,
+    pub(super) rooms: AtomicU64,
+    pub(super) members: AtomicU64,
+    pub(super) joined: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) relayed: AtomicU64,
+    pub(super) undeliverable: AtomicU64,
+    pub(super) malformed: AtomicU64,
+    pub(super) too_slow: AtomicU64,
+    pub(super) too_fast: AtomicU64,
+    pub(super) silent: AtomicU64,
+}
+
+/// [`Stats`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// WebSockets open now.
+    pub connections: u64,
+    /// Rooms with members now.
+    pub rooms: u64,
+    /// Seats taken now.
+    pub members: u64,
+    /// Seats given since the start.
+    pub joined: u64,
+    /// Joins refused: full, id taken, too many rooms.
+    pub refused: u64,
+    /// Messages passed on.
+    pub relayed: u64,
+    /// Messages without a receiver, or not from who they said.
+    pub undeliverable: u64,
+    /// Messages that were not a JSON object.
+    pub malformed: u64,
+    /// Connections ended because they did not read what was sent to them.
+    pub too_slow: u64,
+    /// Connections ended because they sent more than allowed.
+    pub too_fast: u64,
+    /// Connections ended because nothing came from them any more.
+    pub silent: u64,
+}
+
+impl Stats {
+    /// All numbers as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Snapshot {
+            connections: read(&self.connections),
+            rooms: read(&self.rooms),
+            members: read(&self.members),
+            joined: read(&self.joined),
+            refused: read(&self.refused),
+            relayed: read(&self.relayed),
+            undeliverable: read(&self.undeliverable),
+            malformed: read(&self.malformed),
+            too_slow: read(&self.too_slow),
+            too_fast: read(&self.too_fast),
+            silent: read(&self.silent),
+        }
+    }
+
+    pub(super) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn set(counter: &AtomicU64, value: u64) {
+        counter.store(value, Ordering::Relaxed);
+    }
+}

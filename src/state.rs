@@ -1,0 +1,218 @@
+//! The state directory: secrets, certificates, accounts, and whose they are.
+//!
+//! Owns how files get there (private, whole or not at all) and that one process writes at a time.
+//! What the files mean is their owners' business.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+
+use crate::config::Secret;
+
+/// What can go wrong with the state directory. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The directory cannot be made or opened.
+    #[error(
+        "state directory {path}: {source}; give a directory that this user can write to (state_dir)"
+    )]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error(
+        "state directory {path} is in use by {}; stop that one or give another state_dir",
+        .pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The holder, when it has said so.
+        pid: Option<u32>,
+    },
+    /// A file in it cannot be read or written.
+    #[error("state file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A file holds what we never wrote.
+    #[error("state file {path} {problem}; restore it, or delete it and a new one will be made")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A write through a handle that was opened for reading.
+    #[error("state directory {path} was opened for reading only")]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The system has no random bytes for us.
+    #[error("the system's random number generator failed")]
+    NoRandomness,
+}
+
+/// An open state directory.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    /// Held locked for as long as we may write; `None` when opened for reading.
+    lock: Option<File>,
+}
+
+/// More than any file of ours has; a larger one is not ours.
+const MAX_FILE: u64 = 1 << 20;
+const LOCK_NAME: &str = "lock";
+
+impl StateDir {
+    /// Opens the directory for this process alone, making it (mode 0700) when it is missing.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, StateError> {
+        let path = path.into();
+        let directory = |source| StateError::Directory {
+            path: path.clone(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(directory)?;
+        let mode = fs::metadata(&path).map_err(directory)?.permissions().mode();
+        if mode & 0o002 != 0 {
+            tracing::warn!(
+                path = %path.display(),
+                "anybody on this machine can replace the files of the state directory; chmod o-w it"
+            );
+        }
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join(LOCK_NAME))
+            .map_err(directory)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Without the pid the message is poorer, not wrong.
+                let _ = (&lock).take(32).read_to_string(&mut holder);
+                return Err(StateError::InUse {
+                    pid: holder.trim().parse().ok(),
+                    path,
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(directory(source)),
+        }
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(directory)?;
+        Ok(Self {
+            path,
+            lock: Some(lock),
+        })
+    }
+
+    /// Opens the directory of a process that may be running, to look only.
+    pub fn inspect(path: impl Into<PathBuf>) -> Result<Self, StateError> {
+        let path = path.into();
+        match fs::read_dir(&path) {
+            Ok(_) => Ok(Self { path, lock: None }),
+            Err(source) => Err(StateError::Directory { path, source }),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The content of a file, or `None` when there is none.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.path.join(name);
+        let mut content = Vec::new();
+        let read = match File::open(&path) {
+            Ok(file) => file.take(MAX_FILE + 1).read_to_end(&mut content),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(_) if content.len() as u64 > MAX_FILE => Err(StateError::Damaged {
+                path,
+                problem: "is larger than any file of ours",
+            }),
+            Ok(_) => Ok(Some(content)),
+            Err(source) => Err(StateError::File { path, source }),
+        }
+    }
+
+    /// Replaces a file by `bytes`, readable by this user only. After a crash at any moment the old
+    /// content or the new one is there, never a part.
+    pub fn write_private(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        if self.lock.is_none() {
+            return Err(StateError::ReadOnly {
+                path: self.path.clone(),
+            });
+        }
+        let path = self.path.join(name);
+        // The lock makes us the only writer, so one temporary name is enough; what a crash left
+        // there is of no use.
+        let temporary = self.path.join(format!(".{name}.new"));
+        let _ = fs::remove_file(&temporary);
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| {
+                file.write_all(bytes)?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| File::open(&self.path)?.sync_all());
+        written.map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            StateError::File { path, source }
+        })
+    }
+
+    /// A secret of `bytes` random bytes: made on first use, the same ever after.
+    ///
+    /// It is kept, and handed out, as lower-case hexadecimal text, so that the file's content can
+    /// be pasted as the shared secret of another TURN server and means the same there.
+    pub fn secret(&self, name: &str, bytes: usize) -> Result<Secret, StateError> {
+        if let Some(kept) = self.read(name)? {
+            let text = kept.trim_ascii();
+            // Sixteen hexadecimal digits are 64 bits: whatever is shorter was not made here.
+            if text.len() < 16 || !text.iter().all(u8::is_ascii_graphic) {
+                return Err(StateError::Damaged {
+                    path: self.path.join(name),
+                    problem: "does not hold a secret",
+                });
+            }
+            return Ok(Secret::new(text));
+        }
+        let mut random = vec![0; bytes];
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| StateError::NoRandomness)?;
+        let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.write_private(name, format!("{text}\n").as_bytes())?;
+        Ok(Secret::new(text))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! The TURN server without its sockets: what a request means and where a packet goes.
+//!
+//! [`Server`] is fed by `handle_*` and told the time; it answers each packet with one [`Action`].
+//! Sockets, ports and other workers are reached through [`Host`], which the driver implements, so
+//! that every rule here runs in a test without a network. One `Server` belongs to one worker and
+//! shares nothing.
+
+pub mod allocation;
+pub mod auth;
+mod data;
+pub mod host;
+pub mod nonce;
+pub mod policy;
+pub mod pool;
+pub mod quota;
+mod reply;
+mod requests;
+pub mod server;
+pub mod stats;
+pub mod timers;
+
+pub use auth::Credentials;
+pub use host::{BindError, Event, Host};
+pub use policy::{Policy, Rule, Verdict};
+pub use pool::Pool;
+pub use server::{Action, Config, Header, Link, Now, Origin, RelayId, Server, Transport};
+pub use stats::Stats;

@@ -1,0 +1,92 @@
+//! What the core asks of its driver while it handles a packet.
+
+use std::net::SocketAddr;
+
+use crate::turn::stun::address::Family;
+
+use super::pool::Pool;
+use super::server::{RelayId, Transport};
+use super::stats::Traffic;
+
+/// The driver's side. Calls are synchronous, so an answer is ready when its request has been
+/// handled and no request waits half done.
+pub trait Host {
+    /// Runs `f` on what all workers share. Not called for relayed packets.
+    fn pool<R>(&mut self, f: impl FnOnce(&mut Pool) -> R) -> R;
+
+    /// Opens a relay socket. From now on its packets come to
+    /// [`Server::handle_peer`](super::Server::handle_peer).
+    fn bind(&mut self, relay: RelayId, family: Family, port: u16) -> Result<(), BindError>;
+
+    /// Closes a relay socket.
+    fn close(&mut self, relay: RelayId);
+
+    /// Which worker has an allocation at this port of ours, if any.
+    fn owner(&self, family: Family, port: u16) -> Option<u16>;
+
+    /// This worker's number, as [`Host::owner`] gives it.
+    fn worker(&self) -> u16;
+
+    /// Random bytes that nobody can guess.
+    fn random(&mut self, out: &mut [u8]);
+
+    /// Something worth a line in a log.
+    fn event(&mut self, event: Event<'_>);
+}
+
+/// Why a relay socket could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// Another program has the port: try the next one.
+    #[error("the port is taken")]
+    Taken,
+    /// The machine has run out of something, or lacks the family.
+    #[error("no more sockets")]
+    Exhausted,
+}
+
+/// Lives of allocations.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// An allocation was made.
+    Allocated {
+        /// The client's transport address.
+        client: SocketAddr,
+        /// How the client speaks to us.
+        transport: Transport,
+        /// The account it counts for.
+        account: &'a [u8],
+        /// The advertised relayed address; the first, where there are two.
+        relayed: SocketAddr,
+    },
+    /// An allocation is over.
+    Ended {
+        /// The client's transport address.
+        client: SocketAddr,
+        /// How the client spoke to us.
+        transport: Transport,
+        /// The account it counted for.
+        account: &'a [u8],
+        /// The advertised relayed address; the first, where there were two.
+        relayed: SocketAddr,
+        /// Why.
+        reason: EndReason,
+        /// From the client to peers.
+        to_peers: Traffic,
+        /// From peers to the client.
+        to_client: Traffic,
+    },
+}
+
+/// Why an allocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client gave it back.
+    Released,
+    /// The client did not refresh it.
+    Expired,
+    /// The client's stream closed.
+    Closed,
+    /// The server is stopping.
+    Stopped,
+}

@@ -1,0 +1,52 @@
+//! What a worker has counted. Plain numbers; the driver publishes them.
+
+/// Counters since the start, and two gauges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Binding requests answered.
+    pub bindings: u64,
+    /// Allocations made.
+    pub allocations_made: u64,
+    /// Allocations ended, for whatever reason.
+    pub allocations_ended: u64,
+    /// Requests answered with success, Binding apart.
+    pub successes: u64,
+    /// Requests answered with 401 or 438.
+    pub challenges: u64,
+    /// Requests answered with any other error.
+    pub errors: u64,
+    /// Unauthenticated requests left unanswered: their prefix had no token, or the answer would
+    /// have been too big for the request.
+    pub unanswered: u64,
+    /// Bytes that are no message, or a message nobody should send.
+    pub malformed: u64,
+    /// Packets and payload bytes from clients to peers.
+    pub to_peers: Traffic,
+    /// Packets and payload bytes from peers to clients.
+    pub to_clients: Traffic,
+    /// Of those, packets between two allocations of ours.
+    pub internal: u64,
+    /// Packets dropped for want of a permission or a channel.
+    pub not_permitted: u64,
+    /// Requests and packets refused by the peer policy.
+    pub refused_peers: u64,
+    /// Packets dropped by a bandwidth limit.
+    pub over_rate: u64,
+}
+
+/// Packets and payload bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// Counts one packet.
+    pub fn count(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}

@@ -1,0 +1,174 @@
+//! A worker's sockets, and what the core asks of them.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::rand;
+
+use crate::net::sys::{Interest, Poller};
+use crate::net::udp::DatagramSocket;
+use crate::telemetry::log::Client;
+use crate::turn::core::{BindError, Event, Host, Pool, RelayId};
+use crate::turn::stun::address::Family;
+
+use super::directory::Directory;
+use super::worker::Token;
+
+/// Listening and relay sockets of one worker.
+pub(super) struct Sockets {
+    pub(super) worker: u16,
+    pub(super) poller: Poller,
+    pub(super) listeners: Vec<DatagramSocket>,
+    relays: Vec<Option<Relay>>,
+    relay_bind: [Option<IpAddr>; 2],
+    opened: u32,
+    directory: Arc<Directory>,
+    pool: Arc<Mutex<Pool>>,
+    privacy: bool,
+}
+
+/// A relay socket. Its number tells it from an earlier one in the same place.
+pub(super) struct Relay {
+    pub(super) socket: DatagramSocket,
+    pub(super) number: u32,
+    family: Family,
+    port: u16,
+}
+
+impl Sockets {
+    pub(super) fn new(
+        worker: u16,
+        listeners: Vec<DatagramSocket>,
+        relay_bind: [Option<IpAddr>; 2],
+        directory: Arc<Directory>,
+        pool: Arc<Mutex<Pool>>,
+        privacy: bool,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        for (at, listener) in listeners.iter().enumerate() {
+            let token = Token::Listener(at as u32);
+            poller.add(listener.as_fd(), token.encode(), Interest::Read)?;
+        }
+        Ok(Self {
+            worker,
+            poller,
+            listeners,
+            relays: Vec::new(),
+            relay_bind,
+            opened: 0,
+            directory,
+            pool,
+            privacy,
+        })
+    }
+
+    pub(super) fn relay(&self, id: RelayId) -> Option<&Relay> {
+        self.relays.get(id.0 as usize)?.as_ref()
+    }
+
+    fn open(&mut self, id: RelayId, family: Family, port: u16) -> io::Result<()> {
+        let ip = match (family, self.relay_bind) {
+            (Family::V4, [Some(ip), _]) | (Family::V6, [_, Some(ip)]) => ip,
+            _ => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        };
+        let socket = DatagramSocket::relay(ip, port)?;
+        let token = Token::Relay(id.0);
+        self.poller
+            .add(socket.as_fd(), token.encode(), Interest::Read)?;
+        let at = id.0 as usize;
+        if self.relays.len() <= at {
+            self.relays.resize_with(at + 1, || None);
+        }
+        self.opened = self.opened.wrapping_add(1);
+        let relay = Relay {
+            socket,
+            number: self.opened,
+            family,
+            port,
+        };
+        if let Some(place) = self.relays.get_mut(at) {
+            *place = Some(relay);
+        }
+        Ok(())
+    }
+}
+
+impl Host for Sockets {
+    fn pool<R>(&mut self, f: impl FnOnce(&mut Pool) -> R) -> R {
+        // A worker that panicked inside left counts behind that are at worst too high.
+        f(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn bind(&mut self, relay: RelayId, family: Family, port: u16) -> Result<(), BindError> {
+        match self.open(relay, family, port) {
+            Ok(()) => {
+                self.directory.set(family, port, Some(self.worker));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::Taken),
+            Err(error) => {
+                tracing::warn!(%error, port, "cannot open a relay socket");
+                Err(BindError::Exhausted)
+            }
+        }
+    }
+
+    fn close(&mut self, relay: RelayId) {
+        // Closing the descriptor takes it out of the poller.
+        if let Some(relay) = self.relays.get_mut(relay.0 as usize).and_then(Option::take) {
+            self.directory.set(relay.family, relay.port, None);
+        }
+    }
+
+    fn owner(&self, family: Family, port: u16) -> Option<u16> {
+        self.directory.owner(family, port)
+    }
+
+    fn worker(&self) -> u16 {
+        self.worker
+    }
+
+    fn random(&mut self, out: &mut [u8]) {
+        if rand::fill(out).is_err() {
+            // Only ports become guessable, and the kernel's source has never been seen to fail.
+            tracing::error!("the system gave no random bytes");
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Allocated {
+                client,
+                transport,
+                relayed,
+                ..
+            } => tracing::info!(
+                client = %Client(client.ip(), self.privacy),
+                ?transport,
+                port = relayed.port(),
+                "relay allocated"
+            ),
+            Event::Ended {
+                client,
+                transport,
+                relayed,
+                reason,
+                to_peers,
+                to_client,
+                ..
+            } => tracing::info!(
+                client = %Client(client.ip(), self.privacy),
+                ?transport,
+                port = relayed.port(),
+                ?reason,
+                sent_packets = to_peers.packets,
+                sent_bytes = to_peers.bytes,
+                received_packets = to_client.packets,
+                received_bytes = to_client.bytes,
+                "relay ended"
+            ),
+        }
+    }
+}

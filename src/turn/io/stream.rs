@@ -1,0 +1,192 @@
+//! A client's stream, plain or TLS: bytes in, bytes out, nothing understood.
+//!
+//! The worker that owns the client's allocation drives it, so a packet over TCP or TLS crosses no
+//! thread. What cannot be written waits in one buffer of limited size; packets that do not fit are
+//! dropped whole, so a client that does not read loses its own packets and nobody else's.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustls::ServerConnection;
+
+use crate::net::stream::ClientStream;
+use crate::net::sys::Interest;
+use crate::turn::core::Transport;
+
+/// Bytes that wait for a client at most: half a second of 2 Mbit/s video.
+const MAX_WAITING: usize = 128 * 1024;
+
+/// A buffer that grew beyond this is given back once it is empty.
+const KEPT_CAPACITY: usize = 4 * 1024;
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadOutcome {
+    /// These many bytes.
+    Bytes(usize),
+    /// Nothing now.
+    Later,
+    /// The client has closed.
+    Closed,
+}
+
+/// One client connection.
+pub(super) struct Stream {
+    socket: TcpStream,
+    tls: Option<Box<ServerConnection>>,
+    /// The client's address.
+    pub(super) peer: SocketAddr,
+    /// The beginning of a message whose rest has not come.
+    pub(super) pending: Vec<u8>,
+    waiting: Vec<u8>,
+    written: usize,
+    /// What the poller watches for.
+    pub(super) interest: Interest,
+    /// Already in the list of streams to be flushed.
+    pub(super) dirty: bool,
+    _permit: Box<dyn Send>,
+}
+
+impl Stream {
+    /// Takes over a connection; what was read of it before is [`Stream::pending`].
+    pub(super) fn new(client: ClientStream) -> io::Result<Self> {
+        client.socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: client.socket,
+            tls: client.tls,
+            peer: client.peer,
+            pending: client.received,
+            waiting: Vec::new(),
+            written: 0,
+            interest: Interest::Read,
+            dirty: false,
+            _permit: client.permit,
+        })
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        if self.tls.is_some() {
+            Transport::Tls
+        } else {
+            Transport::Tcp
+        }
+    }
+
+    /// Reads decrypted bytes.
+    pub(super) fn read(&mut self, out: &mut [u8]) -> ReadOutcome {
+        match self.try_read(out) {
+            Ok(0) => ReadOutcome::Closed,
+            Ok(n) => ReadOutcome::Bytes(n),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ReadOutcome::Later,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => ReadOutcome::Later,
+            Err(_) => ReadOutcome::Closed,
+        }
+    }
+
+    fn try_read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else {
+            return self.socket.read(out);
+        };
+        loop {
+            match tls.reader().read(out) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            if tls.read_tls(&mut self.socket)? == 0 {
+                return Ok(0);
+            }
+            if let Err(error) = tls.process_new_packets() {
+                // The alert tells the client why.
+                let _ = tls.write_tls(&mut self.socket);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
+    }
+
+    /// Queues one message, made of parts. False: there is no room and it is dropped whole.
+    pub(super) fn push(&mut self, parts: [&[u8]; 3]) -> bool {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if self.waiting.len() - self.written + len > MAX_WAITING {
+            return false;
+        }
+        if self.written > 0 && self.waiting.capacity() - self.waiting.len() < len {
+            self.waiting.drain(..self.written);
+            self.written = 0;
+        }
+        for part in parts {
+            self.waiting.extend_from_slice(part);
+        }
+        true
+    }
+
+    /// Writes what waits, as far as the client takes it. Afterwards [`Stream::wants`] says what to
+    /// watch for.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self.try_flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            done => done,
+        }
+    }
+
+    fn try_flush(&mut self) -> io::Result<()> {
+        match &mut self.tls {
+            None => {
+                while self.written < self.waiting.len() {
+                    self.written += wrote(self.socket.write(&self.waiting[self.written..]))?;
+                }
+            }
+            Some(tls) => loop {
+                while tls.wants_write() {
+                    wrote(tls.write_tls(&mut self.socket))?;
+                }
+                if self.written == self.waiting.len() {
+                    break;
+                }
+                // Encrypted only once the last was taken, so that what waits waits here, counted.
+                self.written += wrote(tls.writer().write(&self.waiting[self.written..]))?;
+            },
+        }
+        self.waiting.clear();
+        self.written = 0;
+        if self.waiting.capacity() > KEPT_CAPACITY {
+            self.waiting = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// What to watch for.
+    pub(super) fn wants(&self) -> Interest {
+        let blocked = self.written < self.waiting.len()
+            || self.tls.as_ref().is_some_and(|tls| tls.wants_write());
+        if blocked {
+            Interest::ReadWrite
+        } else {
+            Interest::Read
+        }
+    }
+
+    /// Says good-bye as far as TLS asks for it.
+    pub(super) fn close(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = tls.write_tls(&mut self.socket);
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn wrote(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        other => other,
+    }
+}

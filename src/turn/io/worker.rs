@@ -1,0 +1,639 @@
+//! The loop of one worker: wait, read what is ready, let the core judge it, send.
+
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand;
+
+use crate::net::clock;
+use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
+use crate::net::udp::{Arena, DatagramSocket};
+use crate::turn::channel::{self, Frame};
+use crate::turn::core::timers::Wheel;
+use crate::turn::core::{
+    Action, Config, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
+};
+
+use super::directory::Directory;
+use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
+use super::outbox::{Outbox, Way};
+use super::sockets::Sockets;
+use super::stream::{ReadOutcome, Stream};
+
+/// Batches read from one listener before the others get their turn.
+const BATCHES_PER_TURN: usize = 8;
+
+/// Reads from one stream before the others get their turn.
+const READS_PER_TURN: usize = 4;
+
+/// Letters taken in one turn.
+const MAIL_PER_TURN: usize = 256;
+
+/// A stream that has had no allocation for this long is closed.
+const STREAM_WITHOUT_ALLOCATION: Duration = Duration::from_secs(30);
+
+/// Room for the longest answer.
+const ANSWER: usize = 1500;
+
+/// How often the counters are shown to others.
+const STATS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What a descriptor of the poller stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    Listener(u32),
+    Relay(u32),
+    Stream(u32),
+    Mail,
+}
+
+impl Token {
+    pub(super) fn encode(self) -> u64 {
+        match self {
+            Self::Listener(at) => u64::from(at),
+            Self::Relay(at) => 1 << 32 | u64::from(at),
+            Self::Stream(at) => 2 << 32 | u64::from(at),
+            Self::Mail => 3 << 32,
+        }
+    }
+
+    fn decode(token: u64) -> Self {
+        let at = token as u32;
+        match token >> 32 {
+            0 => Self::Listener(at),
+            1 => Self::Relay(at),
+            2 => Self::Stream(at),
+            _ => Self::Mail,
+        }
+    }
+}
+
+/// What a worker is made of.
+pub(super) struct Parts {
+    pub(super) id: u16,
+    pub(super) config: Config,
+    pub(super) relay_bind: [Option<IpAddr>; 2],
+    pub(super) listeners: Vec<UdpSocket>,
+    pub(super) inbox: Inbox,
+    pub(super) mailboxes: Arc<[Mailbox]>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) pool: Arc<Mutex<Pool>>,
+    pub(super) stats: Arc<[Mutex<Stats>]>,
+    pub(super) privacy: bool,
+    pub(super) now: Instant,
+}
+
+/// One worker.
+pub(super) struct Worker {
+    core: Server,
+    sockets: Sockets,
+    streams: Vec<Option<Box<Stream>>>,
+    free_streams: Vec<u32>,
+    stream_timers: Wheel,
+    dirty: Vec<u32>,
+    arena: Arena,
+    receive: ReceiveScratch,
+    received: Vec<(usize, Received)>,
+    outbox: Outbox,
+    handed: Vec<Packets>,
+    answer: Box<[u8; ANSWER]>,
+    inbox: Inbox,
+    mailboxes: Arc<[Mailbox]>,
+    stats: Arc<[Mutex<Stats>]>,
+    shown: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let listeners = parts
+            .listeners
+            .into_iter()
+            .map(DatagramSocket::listener)
+            .collect::<io::Result<Vec<_>>>()?;
+        let sockets = Sockets::new(
+            parts.id,
+            listeners,
+            parts.relay_bind,
+            parts.directory,
+            parts.pool,
+            parts.privacy,
+        )?;
+        let mail = Token::Mail.encode();
+        sockets
+            .poller
+            .add(parts.inbox.bell(), mail, Interest::Read)?;
+        let mut seed = [0; 8];
+        rand::fill(&mut seed).map_err(|_| io::Error::other("the system gave no random bytes"))?;
+        let handed = parts.mailboxes.iter().map(|_| Packets::default()).collect();
+        Ok(Self {
+            core: Server::new(parts.config, u64::from_ne_bytes(seed), parts.now),
+            sockets,
+            streams: Vec::new(),
+            free_streams: Vec::new(),
+            stream_timers: Wheel::new(parts.now),
+            dirty: Vec::new(),
+            arena: Arena::default(),
+            receive: ReceiveScratch::default(),
+            received: Vec::with_capacity(BATCH),
+            outbox: Outbox::default(),
+            handed,
+            answer: Box::new([0; ANSWER]),
+            inbox: parts.inbox,
+            mailboxes: parts.mailboxes,
+            stats: parts.stats,
+            shown: parts.now,
+        })
+    }
+
+    /// Runs until told to stop.
+    pub(super) fn run(mut self) {
+        let mut ready: Vec<Ready> = Vec::new();
+        let mut now = self.now();
+        while !self.inbox.is_stopped() {
+            if let Err(error) = self.sockets.poller.wait(self.timeout(now), &mut ready) {
+                tracing::error!(%error, "a TURN worker cannot wait for its sockets and ends");
+                break;
+            }
+            now = self.now();
+            for event in &ready {
+                match Token::decode(event.token) {
+                    Token::Listener(at) => self.read_listener(now, at),
+                    Token::Relay(at) => self.read_relay(now, RelayId(at)),
+                    Token::Stream(at) => self.stream_ready(now, at, event),
+                    Token::Mail => self.read_mail(now),
+                }
+            }
+            self.flush(now);
+            self.expire(now);
+            self.show_stats(now);
+        }
+        self.core.stop(&mut self.sockets);
+        for stream in self.streams.iter_mut().flatten() {
+            stream.close();
+        }
+        self.flush(now);
+        self.shown = now.instant - STATS_INTERVAL;
+        self.show_stats(now);
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as what it is at its callers")]
+    fn now(&self) -> Now {
+        Now {
+            instant: clock::now(),
+            unix: clock::unix_time(),
+        }
+    }
+
+    fn timeout(&self, now: Now) -> Option<Duration> {
+        let next = [self.core.poll_timeout(), self.stream_timers.next()]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(next.saturating_duration_since(now.instant))
+    }
+
+    fn read_listener(&mut self, now: Now, at: u32) {
+        for _ in 0..BATCHES_PER_TURN {
+            let Some(listener) = self.sockets.listeners.get(at as usize) else {
+                return;
+            };
+            let reports = listener.reports_destination();
+            let got = self.receive_batch(now, |sockets| sockets.listeners.get(at as usize));
+            let received = std::mem::take(&mut self.received);
+            for (base, packet) in &received {
+                let link = Link::Datagram {
+                    socket: at as u16,
+                    // On a socket bound to one address the destination is always that one.
+                    local: match packet.local {
+                        Some(local) if reports => local,
+                        _ => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+                    },
+                    client: packet.source,
+                };
+                let origin = Origin {
+                    link,
+                    client: packet.source,
+                    transport: Transport::Udp,
+                };
+                if packet.source.port() == 0 || packet.truncated {
+                    continue;
+                }
+                for range in segments(*base, packet) {
+                    self.handle(now, &origin, range);
+                }
+            }
+            self.received = received;
+            if got < BATCH {
+                return;
+            }
+        }
+    }
+
+    fn read_relay(&mut self, now: Now, relay: RelayId) {
+        self.receive_batch(now, |sockets| {
+            sockets.relay(relay).map(|relay| &relay.socket)
+        });
+        let received = std::mem::take(&mut self.received);
+        for (base, packet) in &received {
+            if packet.truncated {
+                continue;
+            }
+            for range in segments(*base, packet) {
+                let action = self
+                    .core
+                    .handle_peer(now, relay, packet.source, range.len());
+                self.perform(action, None, range.start);
+            }
+        }
+        self.received = received;
+    }
+
+    /// Receives one batch into the arena, sending first what still lies there if it is full.
+    /// Returns how many came; `received` has them with their offsets.
+    fn receive_batch(
+        &mut self,
+        now: Now,
+        socket: impl Fn(&Sockets) -> Option<&DatagramSocket>,
+    ) -> usize {
+        self.received.clear();
+        if self.arena.free() < BATCH {
+            self.flush(now);
+        }
+        let Some(socket) = socket(&self.sockets) else {
+            return 0;
+        };
+        let first = self.arena.next();
+        let found = &mut self.received;
+        let got = sys::receive(
+            socket.as_fd(),
+            &mut self.receive,
+            self.arena.empty(),
+            |at, packet| found.push((first + at * crate::net::udp::SLOT, packet)),
+        )
+        // Nothing there, or an error of an earlier send: there is nothing to be done about it.
+        .unwrap_or(0);
+        self.arena.keep(got);
+        got
+    }
+
+    /// One message of a client, in the arena.
+    fn handle(&mut self, now: Now, origin: &Origin, range: Range<usize>) {
+        let packet = self.arena.bytes().get(range.clone()).unwrap_or_default();
+        let action = self.core.handle_client(
+            now,
+            origin,
+            packet,
+            self.answer.as_mut_slice(),
+            &mut self.sockets,
+        );
+        self.perform(action, Some(origin), range.start);
+    }
+
+    /// Does what the core decided. `base` is where the packet begins in the arena.
+    fn perform(&mut self, action: Action, origin: Option<&Origin>, base: usize) {
+        match action {
+            Action::Nothing => {}
+            Action::Answer(len) => {
+                let Some(origin) = origin else { return };
+                let answer = self.answer.get(..len).unwrap_or_default();
+                match origin.link {
+                    Link::Datagram {
+                        socket,
+                        local,
+                        client,
+                    } => self.outbox.answer(socket, client, source(local), answer),
+                    Link::Stream(at) => {
+                        push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]])
+                    }
+                }
+            }
+            Action::ToPeer {
+                relay,
+                peer,
+                payload,
+                dont_fragment,
+            } => {
+                if let Some(socket) = self.sockets.relay(relay) {
+                    let way = Way::Relay {
+                        id: relay.0,
+                        number: socket.number,
+                        dont_fragment,
+                    };
+                    self.outbox.to_peer(way, peer, shift(payload, base));
+                }
+            }
+            Action::ToClient {
+                link,
+                header,
+                payload,
+            } => {
+                let payload = shift(payload, base);
+                match link {
+                    Link::Datagram {
+                        socket,
+                        local,
+                        client,
+                    } => self
+                        .outbox
+                        .to_client(socket, client, source(local), header, payload),
+                    Link::Stream(at) => {
+                        let bytes = self.arena.bytes().get(payload).unwrap_or_default();
+                        let padding = &[0; 4][..header.padding().min(4)];
+                        let parts = [header.as_bytes(), bytes, padding];
+                        push(&mut self.streams, &mut self.dirty, at, parts);
+                    }
+                }
+            }
+            Action::ToWorker {
+                worker,
+                relayed,
+                source,
+                payload,
+            } => {
+                if let Some(packets) = self.handed.get_mut(usize::from(worker)) {
+                    let bytes = self
+                        .arena
+                        .bytes()
+                        .get(shift(payload, base))
+                        .unwrap_or_default();
+                    packets.bytes.extend_from_slice(bytes);
+                    packets.entries.push(Entry {
+                        relayed,
+                        source,
+                        len: bytes.len(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Sends everything that waits; afterwards the arena is empty.
+    fn flush(&mut self, now: Now) {
+        let flushed = self.outbox.flush(self.arena.bytes(), &self.sockets);
+        if flushed.failed > 0 {
+            tracing::trace!(failed = flushed.failed, "datagrams refused by the kernel");
+        }
+        self.arena.clear();
+        for (packets, mailbox) in self.handed.iter_mut().zip(self.mailboxes.iter()) {
+            if !packets.entries.is_empty() {
+                mailbox.send(Mail::Packets(std::mem::take(packets)));
+            }
+        }
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for at in dirty.drain(..) {
+            if let Some(stream) = stream_mut(&mut self.streams, at) {
+                stream.dirty = false;
+            }
+            self.flush_stream(now, at);
+        }
+        self.dirty = dirty;
+    }
+
+    fn read_mail(&mut self, now: Now) {
+        self.inbox.acknowledge();
+        for taken in 0.. {
+            if taken == MAIL_PER_TURN {
+                // More may wait: ring again rather than keep the sockets waiting.
+                sys::notify(self.inbox.bell());
+                return;
+            }
+            match self.inbox.next() {
+                None => return,
+                Some(Mail::Stream(client)) => self.adopt(now, *client),
+                Some(Mail::Packets(packets)) => self.accept_packets(now, &packets),
+                Some(Mail::Drain) => self.core.drain(),
+            }
+        }
+    }
+
+    /// Payloads from another worker's allocations.
+    fn accept_packets(&mut self, now: Now, packets: &Packets) {
+        let mut rest = packets.bytes.as_slice();
+        for entry in &packets.entries {
+            let Some((payload, tail)) = rest.split_at_checked(entry.len) else {
+                return;
+            };
+            rest = tail;
+            if self.arena.free() == 0 {
+                self.flush(now);
+            }
+            let base = self.arena.next();
+            let Some(room) = self
+                .arena
+                .slot()
+                .and_then(|slot| slot.get_mut(..payload.len()))
+            else {
+                continue;
+            };
+            room.copy_from_slice(payload);
+            self.arena.keep(1);
+            let range = 0..payload.len();
+            let action = self
+                .core
+                .handle_internal(now, entry.relayed, entry.source, range);
+            self.perform(action, None, base);
+        }
+    }
+
+    fn adopt(&mut self, now: Now, client: crate::net::stream::ClientStream) {
+        let at = self
+            .free_streams
+            .last()
+            .copied()
+            .unwrap_or(self.streams.len() as u32);
+        let Ok(stream) = Stream::new(client) else {
+            return;
+        };
+        let token = Token::Stream(at).encode();
+        let added = self
+            .sockets
+            .poller
+            .add(stream.as_fd(), token, stream.interest);
+        if let Err(error) = added {
+            tracing::warn!(%error, "cannot watch a client's stream");
+            return;
+        }
+        if self.free_streams.pop().is_none() {
+            self.streams.push(None);
+        }
+        if let Some(place) = self.streams.get_mut(at as usize) {
+            *place = Some(Box::new(stream));
+        }
+        self.stream_timers
+            .insert(at, now.instant + STREAM_WITHOUT_ALLOCATION);
+        // What was read before the hand-over may hold whole messages, and what TLS has buffered
+        // makes no socket ready.
+        self.read_stream(now, at);
+        self.flush_stream(now, at);
+    }
+
+    fn stream_ready(&mut self, now: Now, at: u32, event: &Ready) {
+        if event.readable {
+            self.read_stream(now, at);
+        }
+        if event.writable {
+            self.flush_stream(now, at);
+        }
+    }
+
+    fn read_stream(&mut self, now: Now, at: u32) {
+        for _ in 0..READS_PER_TURN {
+            if self.arena.free() == 0 {
+                self.flush(now);
+            }
+            let base = self.arena.next();
+            let Some(stream) = stream_mut(&mut self.streams, at) else {
+                return;
+            };
+            let origin = Origin {
+                link: Link::Stream(at),
+                client: stream.peer,
+                transport: stream.transport(),
+            };
+            // A message begun earlier comes first; it is shorter than a slot.
+            let pending = std::mem::take(&mut stream.pending);
+            let Some(slot) = self.arena.slot() else {
+                return;
+            };
+            let Some((head, room)) = slot.split_at_mut_checked(pending.len()) else {
+                return self.close_stream(at);
+            };
+            head.copy_from_slice(&pending);
+            let outcome = stream.read(room);
+            let got = match outcome {
+                ReadOutcome::Bytes(got) => got,
+                ReadOutcome::Later | ReadOutcome::Closed => 0,
+            };
+            self.arena.keep(1);
+            let end = base + pending.len() + got;
+            let Some(rest) = self.handle_frames(now, &origin, base..end) else {
+                return self.close_stream(at);
+            };
+            if outcome == ReadOutcome::Closed {
+                return self.close_stream(at);
+            }
+            if let Some(stream) = stream_mut(&mut self.streams, at) {
+                stream.pending = self.arena.bytes().get(rest).unwrap_or_default().to_vec();
+            }
+            if outcome == ReadOutcome::Later {
+                return;
+            }
+        }
+    }
+
+    /// Handles all whole messages in a range of the arena; returns what is left, or `None` if the
+    /// stream makes no sense.
+    fn handle_frames(
+        &mut self,
+        now: Now,
+        origin: &Origin,
+        mut range: Range<usize>,
+    ) -> Option<Range<usize>> {
+        loop {
+            match channel::frame(self.arena.bytes().get(range.clone())?) {
+                Frame::Incomplete => return Some(range),
+                Frame::Broken => return None,
+                Frame::Whole { len, consumed } => {
+                    self.handle(now, origin, range.start..range.start + len);
+                    range.start += consumed;
+                }
+            }
+        }
+    }
+
+    fn flush_stream(&mut self, now: Now, at: u32) {
+        let Some(stream) = stream_mut(&mut self.streams, at) else {
+            return;
+        };
+        let mut done = stream.flush();
+        let wants = stream.wants();
+        if done.is_ok() && wants != stream.interest {
+            stream.interest = wants;
+            let token = Token::Stream(at).encode();
+            done = self.sockets.poller.modify(stream.as_fd(), token, wants);
+        }
+        if let Err(error) = done {
+            tracing::debug!(%error, at = ?now.instant, "a client's stream broke");
+            self.close_stream(at);
+        }
+    }
+
+    fn close_stream(&mut self, at: u32) {
+        let Some(mut stream) = self.streams.get_mut(at as usize).and_then(Option::take) else {
+            return;
+        };
+        stream.close();
+        self.core.handle_closed(Link::Stream(at), &mut self.sockets);
+        self.free_streams.push(at);
+    }
+
+    fn expire(&mut self, now: Now) {
+        if self.core.poll_timeout().is_some_and(|at| at <= now.instant) {
+            self.core.handle_timeout(now, &mut self.sockets);
+        }
+        if self
+            .stream_timers
+            .next()
+            .is_some_and(|at| at <= now.instant)
+        {
+            let mut due = Vec::new();
+            self.stream_timers.expire(now.instant, &mut due);
+            for at in due {
+                if stream_mut(&mut self.streams, at).is_none() {
+                    continue;
+                }
+                if self.core.has_allocation(Link::Stream(at)) {
+                    self.stream_timers
+                        .insert(at, now.instant + STREAM_WITHOUT_ALLOCATION);
+                } else {
+                    self.close_stream(at);
+                }
+            }
+        }
+    }
+
+    fn show_stats(&mut self, now: Now) {
+        if now.instant.saturating_duration_since(self.shown) < STATS_INTERVAL {
+            return;
+        }
+        self.shown = now.instant;
+        if let Some(shown) = self.stats.get(usize::from(self.sockets.worker)) {
+            *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.core.stats();
+        }
+    }
+}
+
+/// The datagrams that the kernel joined into one.
+fn segments(base: usize, packet: &Received) -> impl Iterator<Item = Range<usize>> + use<> {
+    let (len, size) = (packet.len, packet.segment.max(1));
+    // An empty datagram is one, too.
+    let count = len.div_ceil(size).max(1);
+    (0..count).map(move |n| base + n * size..base + ((n + 1) * size).min(len))
+}
+
+fn shift(range: Range<usize>, base: usize) -> Range<usize> {
+    base + range.start..base + range.end
+}
+
+/// The source address to answer from, where the socket does not have a fixed one.
+fn source(local: IpAddr) -> Option<IpAddr> {
+    (!local.is_unspecified()).then_some(local)
+}
+
+fn stream_mut(streams: &mut [Option<Box<Stream>>], at: u32) -> Option<&mut Stream> {
+    streams.get_mut(at as usize)?.as_deref_mut()
+}
+
+fn push(streams: &mut [Option<Box<Stream>>], dirty: &mut Vec<u32>, at: u32, parts: [&[u8]; 3]) {
+    if let Some(stream) = stream_mut(streams, at)
+        && stream.push(parts)
+        && !stream.dirty
+    {
+        stream.dirty = true;
+        dirty.push(at);
+    }
+}

@@ -1,0 +1,11 @@
+//! The front door, from outside: real sockets, real TLS, real bytes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod door;
+
+mod ice;
+mod limits;
+mod pages;
+mod protocols;
+mod websocket;

@@ -1,0 +1,12 @@
+//! Signaling from outside: real sockets, a WebSocket client we did not write, the course protocol.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod faults;
+mod harness;
+mod heartbeat;
+mod leave;
+mod limits;
+mod relay;
+mod restart;
+mod seats;
