@@ -87,6 +87,14 @@ pub struct Origin {
     pub transport: Transport,
 }
 
+impl Origin {
+    /// What the client is told of itself: a socket for both families sees IPv4 as IPv6, which
+    /// would mislead the client, and make the answer too big besides.
+    pub(super) fn mapped(&self) -> SocketAddr {
+        SocketAddr::new(self.client.ip().to_canonical(), self.client.port())
+    }
+}
+
 /// Names a relay socket between core and driver: two to an allocation, one a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelayId(pub u32);
