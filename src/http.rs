@@ -19,10 +19,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue, InvalidHeaderValue};
+use hyper::{Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
@@ -140,6 +139,12 @@ impl Services {
     {
         let inner = &*self.inner;
         let own = Authority::of(&request);
+        if own.is_none() && request.version() >= Version::HTTP_11 {
+            // RFC 9112 section 3.2: none, several and nonsense are all the client's mistake.
+            let mut response = page::text(StatusCode::BAD_REQUEST, "Which host?\n");
+            self.secure(&mut response, None);
+            return response;
+        }
         let route = router::route(
             request.method(),
             request.uri().path(),

@@ -9,6 +9,8 @@ pub mod cert;
 pub mod cli;
 pub mod config;
 pub mod front;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod ice;
 pub mod limit;

@@ -44,6 +44,13 @@ fn check(text: &str, variables: &[(&str, &str)]) -> Output {
     callbox(&directory, &["check"], variables)
 }
 
+/// Puts a certificate and its key into a directory.
+fn certificate(directory: &Path) {
+    let made = rcgen::generate_simple_self_signed(["call.example.com".to_owned()]).unwrap();
+    fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
+    fs::write(directory.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+}
+
 /// What a good configuration puts out.
 fn good(text: &str, variables: &[(&str, &str)]) -> String {
     let output = check(text, variables);
@@ -142,8 +149,14 @@ fn the_documented_defaults_are_the_defaults() {
 
 #[test]
 fn the_documented_examples_are_good() {
-    // One of the two secrets at a time, and that file is not there.
+    let files = directory();
+    certificate(&files);
+    let here = |name: &str| files.join(name).display().to_string();
+    // One of the two secrets at a time; and files that are there.
     let examples: String = uncommented("# Example: ")
+        .replace("/etc/callbox/fullchain.pem", &here("cert.pem"))
+        .replace("/etc/callbox/privkey.pem", &here("key.pem"))
+        .replace("/srv/www", &here("."))
         .lines()
         .filter(|line| !line.starts_with("secret_file"))
         .map(|line| format!("{line}\n"))
@@ -165,7 +178,7 @@ fn the_documented_file_as_it_is_changes_nothing() {
 
 #[test]
 fn what_check_prints_means_the_same_when_it_is_read_again() {
-    let text = "host = ['call.example.com']\n[turn]\nrelay_ports = '50000-50100'\nworkers = 3\n[web]\ndir = '/srv'\n";
+    let text = "host = ['call.example.com']\n[turn]\nrelay_ports = '50000-50100'\nworkers = 3\n[web]\ndir = '/'\n";
     let first = good(text, &[]);
     assert_eq!(assignments(&good(&first, &[])), assignments(&first));
 }
@@ -430,10 +443,32 @@ fn a_certificate_needs_its_key() {
         said[0].contains("not available in this version: use \"files\""),
         "{said:?}"
     );
-    let output = good("[tls]\ncert = 'c.pem'\nkey = 'k.pem'\n", &[]);
+    let directory = directory();
+    certificate(&directory);
+    let tls = "[tls]\ncert = 'cert.pem'\nkey = 'key.pem'\n";
+    fs::write(directory.join("appliance.toml"), tls).unwrap();
+    let output = callbox(&directory, &["check"], &[]);
+    let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        output.contains("default: the certificate from cert and key"),
-        "{output}"
+        text.contains("default: the certificate from cert and key"),
+        "{text}"
+    );
+}
+
+#[test]
+fn files_that_are_not_there_are_found_before_the_start() {
+    let said = bad(
+        "[tls]\ncert = 'c.pem'\nkey = 'k.pem'\n[web]\ndir = 'pages'\n",
+        &[],
+    );
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0].starts_with("appliance.toml:2: tls.cert: c.pem: No such file"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].starts_with("appliance.toml:5: web.dir: pages: No such file"),
+        "{said:?}"
     );
 }
 

@@ -3,18 +3,24 @@
 //! The output is TOML that means the same when it is read again, secrets aside.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 
 use super::{Configuration, Failure};
-use crate::config::Loaded;
-use crate::config::settings::ExternalIp;
+use crate::cert::files;
+use crate::config::settings::{ExternalIp, Tls};
+use crate::config::{self, Loaded, Origin, Problem};
 use crate::net::interface;
 use crate::net::reach::{Reach, reach};
 
 /// Runs the command.
 pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
     let loaded = configuration.load()?;
+    let missing = unusable(&loaded);
+    if !missing.is_empty() {
+        return Err(config::Error::Invalid(missing).into());
+    }
     let mut text = effective(&loaded);
     text.push('\n');
     for warning in loaded.warnings.iter().chain(&surroundings(&loaded)) {
@@ -53,6 +59,33 @@ fn effective(loaded: &Loaded) -> String {
         };
     }
     text
+}
+
+/// Files that the settings name and that the appliance could not start with.
+fn unusable(loaded: &Loaded) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut problem = |key: &str, what: String| {
+        let entry = loaded.effective.iter().find(|entry| entry.key == key);
+        problems.push(Problem {
+            origin: entry.map_or(Origin::Default, |entry| entry.origin.clone()),
+            key: key.to_owned(),
+            what,
+            meant: None,
+        });
+    };
+    let settings = &loaded.settings;
+    if let Tls::Files { cert, key } = &settings.tls {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        if let Err(error) = files::load(cert, key, &provider) {
+            problem("tls.cert", error.to_string());
+        }
+    }
+    if let Some(directory) = &settings.web.dir
+        && let Err(error) = fs::read_dir(directory)
+    {
+        problem("web.dir", format!("{}: {error}", directory.display()));
+    }
+    problems
 }
 
 /// What this machine makes of settings that ask it.

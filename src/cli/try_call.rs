@@ -20,7 +20,7 @@ use crate::net::{clock, listen};
 /// Arguments of `callbox try`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Arguments {
-    /// Port of the page, of signaling and of TURN over TLS
+    /// Port of the page, of signaling and of TURN over TLS; 0 takes any free ones
     #[arg(long, default_value_t = 8443, value_name = "PORT")]
     port: u16,
 }
@@ -33,10 +33,14 @@ pub struct Arguments {
 pub fn settings(arguments: &Arguments) -> io::Result<Settings> {
     let mut settings = Settings::builtin(state_dir()?);
     let wildcard = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let turn = match arguments.port {
+        0 => turn_port(any_port().unwrap_or(TURN_PORT), 0),
+        port => turn_port(TURN_PORT, port),
+    };
     settings.tls = Tls::SelfSigned;
     settings.front.https = vec![wildcard(arguments.port)];
     settings.front.http = Vec::new();
-    settings.turn.listen = vec![wildcard(turn_port(TURN_PORT, arguments.port))];
+    settings.turn.listen = vec![wildcard(turn)];
     // A call or two: more workers would only be more memory.
     settings.turn.workers = NonZeroUsize::MIN;
     Ok(settings)
@@ -55,6 +59,13 @@ fn turn_port(first: u16, taken: u16) -> u16 {
     (first..=first.saturating_add(TURN_PORTS))
         .find(free)
         .unwrap_or(first)
+}
+
+/// A port that the kernel has to spare.
+fn any_port() -> Option<u16> {
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let sockets = listen::udp(address, NonZeroUsize::MIN, SETTING).ok()?;
+    Some(sockets.first()?.local_addr().ok()?.port())
 }
 
 const SETTING: &str = "[turn] listen";
@@ -227,6 +238,16 @@ mod tests {
         );
         assert!(matches!(settings.tls, Tls::SelfSigned));
         assert!(settings.host.is_empty());
+    }
+
+    #[test]
+    fn port_0_takes_no_fixed_port_at_all() {
+        let settings = settings(&Arguments { port: 0 }).unwrap();
+        let ports: Vec<u16> = settings.turn.listen.iter().map(SocketAddr::port).collect();
+        assert!(
+            !ports.contains(&0) && !ports.contains(&TURN_PORT),
+            "{ports:?}"
+        );
     }
 
     #[test]

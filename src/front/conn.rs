@@ -112,7 +112,7 @@ async fn protected(
     let decided = patiently(door, deadline, async {
         loop {
             match route::inner(role, alpn.as_deref(), sniff::sniff(&first)) {
-                Inner::Wait => read_more(&mut tls, &mut first, MAX_FIRST_WORD).await?,
+                Inner::Wait => read_more(&mut tls, &mut first, sniff::MAX_BYTES).await?,
                 decided => return Ok(decided),
             }
         }
@@ -149,9 +149,6 @@ async fn protected(
         }
     }
 }
-
-/// Plaintext taken at a time: what a TLS record can hold, since a client may say much at once.
-const MAX_FIRST_WORD: usize = 16 * 1024;
 
 /// Waits until the deadline, or until the process ends.
 async fn patiently<T>(

@@ -105,7 +105,7 @@ pub fn receive<'b>(
         let (local, segment) = read_controls(&message.msg_hdr);
         // What has no address is no datagram from anybody; an empty port 0 stands for it.
         let source = read_address(&scratch.names[at])
-            .unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+            .unwrap_or_else(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
         found(
             at,
             Received {

@@ -1,9 +1,9 @@
 //! The task that owns the rooms, and the handles by which sessions reach it.
 //!
-//! One task for all rooms: its share of a message is a look-up and a push into the receiver's
-//! outbox, about a microsecond, while TLS, framing and JSON are done by the sessions on every core.
-//! It waits for nobody: an outbox that is full ends its own connection. So the mailbox always
-//! moves, and a session that waits for a place in it waits for microseconds.
+//! One task for all rooms: its share of a message is a few look-ups and a push into the receiver's
+//! outbox, while TLS, framing and JSON are done by the sessions on every core. It waits for nobody:
+//! an outbox that is full ends its own connection. So the mailbox always moves, and a session that
+//! waits for a place in it does not wait for a peer.
 
 mod outbox;
 
@@ -15,13 +15,16 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tracing::debug;
 
 use super::core::{
-    Claim, ConnectionId, Counters, Delivery, Limits, MemberId, Recipient, RoomName, Rooms,
+    Claim, ConnectionId, Counters, Delivery, Event, Limits, MemberId, Recipient, RoomName, Rooms,
 };
 use super::stats::Stats;
 use crate::config::settings;
 use crate::shutdown::Drain;
+
+use outbox::Pool;
 
 pub(super) use outbox::{Cut, Item, Outbox};
 
@@ -37,6 +40,7 @@ struct Shared {
     next_connection: AtomicU64,
     settings: settings::Signaling,
     stats: Arc<Stats>,
+    pool: Arc<Pool>,
     drain: Drain,
 }
 
@@ -62,6 +66,7 @@ impl Hub {
                 next_connection: AtomicU64::new(0),
                 settings: settings.clone(),
                 stats,
+                pool: Arc::new(Pool::new(ALL_OUTBOXES)),
                 drain: drain.clone(),
             }),
         }
@@ -80,12 +85,14 @@ impl Hub {
     pub(super) async fn connect(&self) -> Result<Connection, Gone> {
         let number = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
         let settings = &self.shared.settings;
+        let limits = outbox::Limits {
+            items: OUTBOX_ITEMS.saturating_add(settings.room_capacity.get().saturating_mul(2)),
+            bytes: settings.max_message.saturating_mul(OUTBOX_MESSAGES),
+            squeezed: settings.max_message.saturating_add(OUTBOX_SPARE),
+        };
         let connection = Connection {
             id: ConnectionId::new(number),
-            outbox: Arc::new(Outbox::new(
-                OUTBOX_ITEMS.saturating_add(settings.room_capacity.get().saturating_mul(2)),
-                settings.max_message.saturating_mul(OUTBOX_MESSAGES),
-            )),
+            outbox: Arc::new(Outbox::new(limits, Arc::clone(&self.shared.pool))),
             hub: self.clone(),
             known: false,
         };
@@ -255,6 +262,11 @@ impl Owner {
 
     fn deliver(&mut self) {
         while let Some(Delivery { to, event }) = self.rooms.poll_delivery() {
+            match &event {
+                Event::Joined { room, .. } => debug!(connection = to.number(), ?room, "joined"),
+                Event::Refused { why, .. } => debug!(connection = to.number(), %why, "refused"),
+                _ => {}
+            }
             if let Some(outbox) = self.outboxes.get(&to) {
                 // If it runs over, that has woken its session, which will disconnect.
                 let _ = outbox.push(Item::Event(event));
@@ -289,4 +301,12 @@ const BATCH: usize = 128;
 const OUTBOX_ITEMS: usize = 512;
 
 /// The same in bytes, as a multiple of the largest message.
-const OUTBOX_MESSAGES: usize = 16;
+const OUTBOX_MESSAGES: usize = 8;
+
+/// Bytes in all outboxes from which on each may hold only one large message and some small ones.
+/// Without it, pairs of clients of which one writes and the other does not read could take memory
+/// at half a megabyte a pair.
+const ALL_OUTBOXES: usize = 64 << 20;
+
+/// The small ones: about what one call exchanges.
+const OUTBOX_SPARE: usize = 16 << 10;

@@ -6,6 +6,7 @@
 //! shares nothing.
 
 pub mod allocation;
+mod audit;
 pub mod auth;
 mod data;
 pub mod host;
@@ -25,3 +26,6 @@ pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;
 pub use server::{Action, Config, Header, Link, Now, Origin, RelayId, Server, Transport};
 pub use stats::Stats;
+
+#[cfg(test)]
+mod tests;

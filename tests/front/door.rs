@@ -10,7 +10,7 @@ use std::time::Duration;
 use callbox::assets::{Assets, Embedded, Variant};
 use callbox::cert::{CertStore, self_signed};
 use callbox::config::settings::{
-    Admin, ExternalIp, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls, Turn, Web,
+    ExternalIp, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls, Turn, Web,
 };
 use callbox::config::{Secret, Settings};
 use callbox::front::{self, Listener, Role, Stats};
@@ -401,7 +401,6 @@ pub(crate) fn settings() -> Settings {
             dir: None,
             csp: None,
         },
-        admin: Admin { listen: Vec::new() },
         log: Log {
             level: "info".to_owned(),
             format: LogFormat::Text,

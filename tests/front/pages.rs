@@ -176,3 +176,18 @@ async fn a_directory_is_served_instead_and_nothing_outside_of_it() {
         assert!(!reply.text().contains("secret"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_request_says_once_and_clearly_which_host_it_is_for() {
+    let door = Door::open().await;
+    for (hosts, status) in [
+        ("Host: localhost\r\n", 200),
+        ("", 400),
+        ("Host: localhost\r\nHost: other\r\n", 400),
+        ("Host: a/b\r\n", 400),
+        ("Host: \r\n", 400),
+    ] {
+        let request = format!("GET / HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+        assert_eq!(door.ask(&request).await.status, status, "{hosts:?}");
+    }
+}

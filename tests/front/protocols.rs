@@ -149,7 +149,12 @@ async fn plain_stun_reaches_turn_with_every_byte_however_it_arrives() {
 /// What a TURN worker would do: replay, then read and write through the TLS layer.
 fn echo(handed: ClientStream, total: usize) {
     handed.socket.set_nonblocking(false).unwrap();
-    let mut stream = rustls::StreamOwned::new(*handed.tls.unwrap(), handed.socket);
+    let mut tls = handed.tls.unwrap();
+    // The worker waits for the socket: what was decrypted already must be in `received`.
+    let left = tls.reader().read(&mut [0; 1]).unwrap_err();
+    assert_eq!(left.kind(), std::io::ErrorKind::WouldBlock);
+    assert!(!tls.wants_write() && !tls.is_handshaking());
+    let mut stream = rustls::StreamOwned::new(*tls, handed.socket);
     stream.write_all(&handed.received).unwrap();
     let mut seen = handed.received.len();
     while seen < total {

@@ -1,10 +1,12 @@
 //! What one connection is still to be told: a queue with a limit in messages and in bytes.
 //!
 //! Written by the hub and by the connection's own session, read by that session only. An empty one
-//! costs no queue: most sockets sit idle most of the time.
+//! costs no queue: most sockets sit idle most of the time. All of them together draw on one
+//! [`Pool`], lest many slow readers add up.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -36,9 +38,48 @@ pub(in crate::signal) struct Overflow;
 /// A bounded queue with one reader.
 #[derive(Debug)]
 pub(in crate::signal) struct Outbox {
-    max_items: usize,
-    max_bytes: usize,
+    limits: Limits,
+    pool: Arc<Pool>,
     state: Mutex<State>,
+}
+
+/// How much one queue holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Messages.
+    pub(super) items: usize,
+    /// Bytes.
+    pub(super) bytes: usize,
+    /// Bytes while the pool is overdrawn: enough for whoever keeps up more or less.
+    pub(super) squeezed: usize,
+}
+
+/// What all queues hold together.
+#[derive(Debug)]
+pub(super) struct Pool {
+    bytes: AtomicUsize,
+    limit: usize,
+}
+
+impl Pool {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            limit,
+        }
+    }
+
+    fn is_overdrawn(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.limit
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -50,10 +91,10 @@ struct State {
 }
 
 impl Outbox {
-    pub(super) fn new(max_items: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(limits: Limits, pool: Arc<Pool>) -> Self {
         Self {
-            max_items,
-            max_bytes,
+            limits,
+            pool,
             state: Mutex::default(),
         }
     }
@@ -66,13 +107,20 @@ impl Outbox {
             Some(Cut::Restart) => return Ok(()),
             None => {}
         }
-        let bytes = state.bytes.saturating_add(item.weight());
-        if state.items.len() >= self.max_items || bytes > self.max_bytes {
+        let weight = item.weight();
+        let bytes = state.bytes.saturating_add(weight);
+        let most = if self.pool.is_overdrawn() {
+            self.limits.squeezed
+        } else {
+            self.limits.bytes
+        };
+        if state.items.len() >= self.limits.items || bytes > most {
             state.items = VecDeque::new();
-            state.bytes = 0;
+            self.pool.give_back(std::mem::take(&mut state.bytes));
             Self::end(state, Cut::TooSlow);
             return Err(Overflow);
         }
+        self.pool.add(weight);
         state.bytes = bytes;
         state.items.push_back(item);
         let reader = state.reader.take();
@@ -95,7 +143,9 @@ impl Outbox {
     pub(in crate::signal) fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<Item, Cut>> {
         let mut state = self.state();
         if let Some(item) = state.items.pop_front() {
-            state.bytes = state.bytes.saturating_sub(item.weight());
+            let weight = item.weight();
+            state.bytes = state.bytes.saturating_sub(weight);
+            self.pool.give_back(weight);
             if state.items.is_empty() && state.items.capacity() > KEPT {
                 state.items = VecDeque::new();
             }
@@ -133,6 +183,13 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let held = self.state().bytes;
+        self.pool.give_back(held);
+    }
+}
+
 impl State {
     fn wait(&mut self, cx: &Context<'_>) {
         match &mut self.reader {
@@ -160,6 +217,15 @@ const KEPT: usize = 8;
 mod tests {
     use super::*;
 
+    fn outbox(items: usize, bytes: usize) -> Outbox {
+        let limits = Limits {
+            items,
+            bytes,
+            squeezed: bytes / 2,
+        };
+        Outbox::new(limits, Arc::new(Pool::new(usize::MAX)))
+    }
+
     fn text(length: usize) -> Item {
         Item::Text("x".repeat(length).into())
     }
@@ -174,7 +240,7 @@ mod tests {
 
     #[test]
     fn items_come_out_in_order() {
-        let outbox = Outbox::new(4, 1000);
+        let outbox = outbox(4, 1000);
         for length in [1, 2, 3] {
             outbox.push(text(length)).unwrap();
         }
@@ -186,7 +252,7 @@ mod tests {
 
     #[test]
     fn one_message_too_many_cuts_the_connection_off_and_frees_the_memory() {
-        let outbox = Outbox::new(2, 1000);
+        let outbox = outbox(2, 1000);
         outbox.push(text(1)).unwrap();
         outbox.push(text(1)).unwrap();
         assert_eq!(outbox.push(text(1)), Err(Overflow));
@@ -198,7 +264,7 @@ mod tests {
     #[test]
     fn bytes_are_counted_and_given_back() {
         let item = text(0).weight();
-        let outbox = Outbox::new(100, 2 * (100 + item));
+        let outbox = outbox(100, 2 * (100 + item));
         for _ in 0..10 {
             outbox.push(text(100)).unwrap();
             outbox.push(text(100)).unwrap();
@@ -210,8 +276,28 @@ mod tests {
     }
 
     #[test]
+    fn when_memory_is_short_only_those_who_hold_much_of_it_are_cut_off() {
+        let pool = Arc::new(Pool::new(10_000));
+        let limits = Limits {
+            items: 100,
+            bytes: 8_000,
+            squeezed: 1_000,
+        };
+        let [hoarder, other, modest] = [(); 3].map(|()| Outbox::new(limits, Arc::clone(&pool)));
+        hoarder.push(text(7_000)).unwrap();
+        other.push(text(4_000)).unwrap();
+        modest.push(text(100)).unwrap();
+        assert_eq!(hoarder.push(text(1)), Err(Overflow));
+        // What the first held is free again, so the second need not go.
+        other.push(text(1)).unwrap();
+        drop(other);
+        assert_eq!(take(&modest), Poll::Ready(Ok(100)));
+        assert_eq!(pool.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn a_restart_lets_the_queue_be_read_to_its_end() {
-        let outbox = Outbox::new(4, 1000);
+        let outbox = outbox(4, 1000);
         outbox.push(text(7)).unwrap();
         outbox.cut(Cut::Restart);
         outbox.push(text(8)).unwrap();
@@ -221,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_cannot_take_still_hears_of_an_overflow() {
-        let outbox = Outbox::new(1, 1000);
+        let outbox = outbox(1, 1000);
         let cx = Context::from_waker(Waker::noop());
         outbox.push(text(1)).unwrap();
         assert_eq!(outbox.poll_overflow(&cx), Poll::Pending);

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::limit::ByteBucket;
 use crate::turn::channel::ChannelNumber;
-use crate::turn::stun::TransactionId;
 use crate::turn::stun::address::Family;
+use crate::turn::stun::{ErrorCode, TransactionId};
 
-use super::pool::index;
+use super::pool::{ReservationToken, index};
 use super::server::{Origin, RelayId};
 use super::stats::Traffic;
 
@@ -33,6 +33,8 @@ pub struct Allocation {
     pub(super) relays: [Option<Relay>; 2],
     /// The Allocate that made it, to know a retransmission by.
     pub(super) transaction: TransactionId,
+    /// What else the answer to it said; hardly any has this.
+    pub(super) extras: Option<Box<Extras>>,
     pub(super) lifetime: Duration,
     pub(super) expires: Instant,
     pub(super) permissions: Vec<Permission>,
@@ -40,6 +42,15 @@ pub struct Allocation {
     pub(super) rate: Option<Box<[ByteBucket; 2]>>,
     pub(super) to_peers: Traffic,
     pub(super) to_client: Traffic,
+}
+
+/// Parts of an Allocate answer that cannot be read off the allocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extras {
+    /// The reserved next port, for EVEN-PORT.
+    pub(super) token: Option<ReservationToken>,
+    /// The family that could not be had, for ADDITIONAL-ADDRESS-FAMILY.
+    pub(super) failed: Option<(Family, ErrorCode)>,
 }
 
 /// A relayed transport address.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::turn::channel::{self, ChannelNumber};
 use crate::turn::stun::address::{self, Family};
 use crate::turn::stun::header::HEADER_LEN;
+use crate::turn::stun::message::Fingerprint;
 use crate::turn::stun::{AttributeType, Class, Message, Method, TransactionId, Writer};
 
 use super::allocation::{Allocation, Reach};
@@ -66,6 +67,9 @@ impl Server {
                     data = Some(start..start + attribute.value.len());
                 }
                 AttributeType::DONT_FRAGMENT => dont_fragment = true,
+                AttributeType::FINGERPRINT if message.fingerprint() == Fingerprint::Invalid => {
+                    return self.malformed();
+                }
                 // RFC 8489 section 6.3.2: an unknown one that must be understood voids it all.
                 kind if kind.is_comprehension_required() && !super::requests::is_known(kind) => {
                     return self.malformed();
@@ -186,8 +190,10 @@ impl Server {
         if self.config.policy.is_own_listener(source) {
             return self.refused_peer();
         }
+        // The socket may have been closed while its last datagrams were being read.
         let reach = self
             .allocation(slot)
+            .filter(|allocation| allocation.relay(family).is_some())
             .and_then(|allocation| allocation.permission(source.ip(), now));
         match reach {
             Some(Reach::Anywhere) => self.relay_in(now, slot, source, 0..len),

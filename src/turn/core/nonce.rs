@@ -12,8 +12,10 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// "obMatJos2" and the 24 security feature bits in base64: bit 0, password algorithms.
-pub const COOKIE: &[u8; 13] = b"obMatJos2AAAB";
+/// "obMatJos2" and the 24 security feature bits in base64: password algorithms. That is bit 0,
+/// which RFC 8489 section 18.1 puts leftmost; its appendix B.1 has its bit in another place, the
+/// example in RFC 8656 section 20 has it here.
+pub const COOKIE: &[u8; 13] = b"obMatJos2gAAA";
 
 /// Bytes of the longer form: the cookie and 11 bytes in base64.
 pub const LEN: usize = COOKIE.len() + TEXT;

@@ -12,8 +12,9 @@ use super::quota::Quota;
 /// RFC 8656 section 7.2: a reserved port waits at least 30 seconds.
 pub const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
 
-/// Reservations that wait at the same time; each blocks a port.
-const MAX_RESERVATIONS: usize = 1024;
+/// Reservations that wait at the same time. Each blocks a port for as long as it waits and counts
+/// against nobody's quota, so all together get a small part of the range.
+const RESERVABLE: usize = 8;
 
 /// The token of a reserved port.
 pub type ReservationToken = [u8; 8];
@@ -70,7 +71,7 @@ impl Pool {
             Wanted::Any => ports.take(random, |_, _| true),
             Wanted::Even => ports.take(random, |_, port| port % 2 == 0),
             Wanted::EvenAndNext(token) => {
-                if self.reservations.len() >= MAX_RESERVATIONS {
+                if self.reservations.len() >= (ports.count as usize / RESERVABLE).max(1) {
                     return None;
                 }
                 let port = ports.take(random, |ports, port| {
@@ -112,6 +113,12 @@ impl Pool {
     /// Ports left in a family.
     pub fn free(&self, family: Family) -> u32 {
         self.ports[index(family)].free
+    }
+
+    /// Ports of a family that wait for their token, or whose wait is over but not yet noticed.
+    pub fn reserved(&self, family: Family) -> u32 {
+        let waiting = self.reservations.values();
+        waiting.filter(|waiting| waiting.family == family).count() as u32
     }
 
     fn expire(&mut self, now: Instant) {

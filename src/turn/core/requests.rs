@@ -10,7 +10,7 @@ use crate::turn::stun::address::{self, Family};
 use crate::turn::stun::message::Fingerprint;
 use crate::turn::stun::{AttributeType, ErrorCode, Message, Method};
 
-use super::allocation::{Allocation, ChannelError, MAX_PERMISSIONS, Reach, Relay};
+use super::allocation::{Allocation, ChannelError, Extras, MAX_PERMISSIONS, Reach, Relay};
 use super::auth::{Authenticated, PASSWORD_ALGORITHMS, Refusal};
 use super::host::{BindError, EndReason, Event, Host};
 use super::nonce::Form;
@@ -66,7 +66,8 @@ impl Server {
             | Method::REFRESH
             | Method::CREATE_PERMISSION
             | Method::CHANNEL_BIND => {}
-            _ => return self.refuse_bare(now, origin, request, answer),
+            // RFC 8489 section 6.3: no method of ours, or not one to be requested: no answer.
+            _ => return self.malformed(),
         }
         let owner = self
             .of_link(&origin.link, now.instant)
@@ -213,7 +214,7 @@ impl Server {
             if existing.username != exchange.auth.username {
                 return Err(ErrorCode::WrongCredentials);
             }
-            return Ok(self.allocated(slot, exchange, None, None));
+            return Ok(self.allocated(slot, exchange));
         }
         if self.draining {
             return Err(ErrorCode::InsufficientCapacity);
@@ -235,11 +236,11 @@ impl Server {
                 Exceeded::Total => ErrorCode::InsufficientCapacity,
             })?;
         let slot = self.vacant();
-        let mut token = None;
-        let opened = self.open_relays(slot, &wish, now, &mut token, host);
-        let (relays, failed) = opened.inspect_err(|_| {
+        let opened = self.open_relays(slot, &wish, now, host);
+        let (relays, extras) = opened.inspect_err(|_| {
             host.pool(|pool| pool.quota.release(account));
         })?;
+        let has_extras = extras.token.is_some() || extras.failed.is_some();
 
         let rate = self.config.max_bps_per_allocation;
         let bucket = || ByteBucket::new(rate, now.instant);
@@ -248,6 +249,7 @@ impl Server {
             username: exchange.auth.username.clone(),
             relays,
             transaction: exchange.request.transaction_id(),
+            extras: has_extras.then(|| Box::new(extras)),
             lifetime: wish.lifetime,
             expires: now.instant + wish.lifetime,
             permissions: Vec::new(),
@@ -265,20 +267,17 @@ impl Server {
             });
         }
         self.insert(slot, Box::new(allocation));
-        Ok(self.allocated(slot, exchange, token, failed))
+        Ok(self.allocated(slot, exchange))
     }
 
-    /// The answer to Allocate. `failed` is the additional family that could not be had.
-    fn allocated(
-        &self,
-        slot: u32,
-        exchange: &mut Exchange<'_, '_>,
-        token: Option<ReservationToken>,
-        failed: Option<(Family, ErrorCode)>,
-    ) -> Action {
+    /// The answer to Allocate, the first time and again.
+    fn allocated(&self, slot: u32, exchange: &mut Exchange<'_, '_>) -> Action {
         let Some(allocation) = self.allocation(slot) else {
             return Action::Nothing;
         };
+        let extras = allocation.extras.as_deref();
+        let token = extras.and_then(|extras| extras.token);
+        let failed = extras.and_then(|extras| extras.failed);
         let left = allocation.seconds_left(exchange.now.instant);
         let seal = Some((&exchange.auth.key, exchange.auth.seal));
         reply::success(exchange.request, exchange.answer, seal, |writer| {
@@ -298,18 +297,20 @@ impl Server {
         })
     }
 
-    #[expect(clippy::type_complexity, reason = "used once, named by its caller")]
     fn open_relays(
         &self,
         slot: u32,
         wish: &Wish,
         now: Now,
-        token: &mut Option<ReservationToken>,
         host: &mut impl Host,
-    ) -> Result<([Option<Relay>; 2], Option<(Family, ErrorCode)>), ErrorCode> {
+    ) -> Result<([Option<Relay>; 2], Extras), ErrorCode> {
         let mut relays = [None, None];
+        let mut extras = Extras {
+            token: None,
+            failed: None,
+        };
         let first = match wish.reservation {
-            Some(reserved) => self.open_reserved(slot, &reserved, now, host)?,
+            Some(reserved) => self.open_reserved(slot, &reserved, now, host),
             None => {
                 let wanted = match wish.even {
                     None => Wanted::Any,
@@ -317,22 +318,31 @@ impl Server {
                     Some(Even::WithNext) => {
                         let mut fresh = ReservationToken::default();
                         host.random(&mut fresh);
-                        *token = Some(fresh);
+                        extras.token = Some(fresh);
                         Wanted::EvenAndNext(fresh)
                     }
                 };
-                self.open(slot, wish.family, wanted, now, host)?
+                self.open(slot, wish.family, wanted, now, host)
             }
         };
-        relays[index(Family::of(first.advertised.ip()))] = Some(first);
-        let mut failed = None;
         if wish.additional_v6 {
-            match self.open(slot, Family::V6, Wanted::Any, now, host) {
-                Ok(relay) => relays[index(Family::V6)] = Some(relay),
-                Err(code) => failed = Some((Family::V6, code)),
+            // One of two will do (RFC 8656 section 7.2), whichever it is.
+            match (first, self.open(slot, Family::V6, Wanted::Any, now, host)) {
+                (Err(code), Err(_)) => return Err(code),
+                (first, second) => {
+                    let error = |family, relay: &Result<Relay, ErrorCode>| {
+                        relay.err().map(|code| (family, code))
+                    };
+                    extras.failed =
+                        error(Family::V4, &first).or_else(|| error(Family::V6, &second));
+                    relays = [first.ok(), second.ok()];
+                }
             }
+        } else {
+            let relay = first?;
+            relays[index(Family::of(relay.advertised.ip()))] = Some(relay);
         }
-        Ok((relays, failed))
+        Ok((relays, extras))
     }
 
     fn open(
@@ -475,6 +485,9 @@ impl Server {
                 Verdict::InternalOnly => Reach::InternalOnly,
                 Verdict::Denied(_) => return Err(self.forbid()),
             };
+            if peers.contains(&(ip, reach)) {
+                continue;
+            }
             if peers.len() >= MAX_PERMISSIONS {
                 return Err(ErrorCode::InsufficientCapacity);
             }
@@ -649,8 +662,8 @@ struct Unknown {
 }
 
 impl Unknown {
-    /// As many as are named in an answer: enough to mend a client, too few to amplify.
-    const MAX: usize = 4;
+    /// As many as are named in an answer, which has two bytes for each four of the request.
+    const MAX: usize = 64;
 
     fn of(request: &Message<'_>) -> Option<Self> {
         let mut unknown = Self {

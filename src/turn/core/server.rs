@@ -36,7 +36,8 @@ pub struct Config {
     pub relay_ports: std::ops::RangeInclusive<u16>,
     /// Bits a second of one allocation and direction; 0 = unlimited.
     pub max_bps_per_allocation: u64,
-    /// Unauthenticated answers a second to one prefix; 0 = unlimited.
+    /// Unauthenticated answers a second to one prefix, and up to twice as many while no other
+    /// prefix shares its buckets; 0 = unlimited.
     pub unauthenticated_per_second: u32,
 }
 
@@ -362,6 +363,10 @@ impl Server {
         (allocation.expires > now).then_some((slot, allocation))
     }
 
+    pub(super) fn is_free(&self, slot: u32) -> bool {
+        self.free.contains(&slot)
+    }
+
     /// A slot for a new allocation: taken once [`Server::insert`] is called.
     pub(super) fn vacant(&self) -> u32 {
         self.free.last().copied().unwrap_or(self.slots.len() as u32)
@@ -373,8 +378,8 @@ impl Server {
         } else {
             self.slots.push(None);
         }
-        // A slot that was freed may still have an entry in the wheel; one too many only means
-        // one look too many.
+        // A slot that was freed may still have an entry in the wheel: then it comes up early and
+        // is put back.
         self.timers.insert(slot, allocation.expires);
         self.by_link.insert(allocation.origin.link, slot);
         for relay in allocation.relays.iter().flatten() {

@@ -108,7 +108,7 @@ impl Packet {
 
 impl Outbox {
     /// A payload for a client.
-    pub(super) fn to_client(
+    pub(super) fn push_client(
         &mut self,
         socket: u16,
         to: SocketAddr,
@@ -126,7 +126,7 @@ impl Outbox {
     }
 
     /// A payload for a peer.
-    pub(super) fn to_peer(&mut self, way: Way, to: SocketAddr, payload: Range<usize>) {
+    pub(super) fn push_peer(&mut self, way: Way, to: SocketAddr, payload: Range<usize>) {
         self.packets.push(Packet {
             way,
             to,
@@ -137,7 +137,7 @@ impl Outbox {
     }
 
     /// A STUN answer, which is copied.
-    pub(super) fn answer(
+    pub(super) fn push_answer(
         &mut self,
         socket: u16,
         to: SocketAddr,

@@ -69,10 +69,12 @@ impl Sockets {
     }
 
     fn open(&mut self, id: RelayId, family: Family, port: u16) -> io::Result<()> {
-        let ip = match (family, self.relay_bind) {
-            (Family::V4, [Some(ip), _]) | (Family::V6, [_, Some(ip)]) => ip,
-            _ => return Err(io::ErrorKind::AddrNotAvailable.into()),
-        };
+        let [v4, v6] = self.relay_bind;
+        let ip = match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
+        .ok_or(io::ErrorKind::AddrNotAvailable)?;
         let socket = DatagramSocket::relay(ip, port)?;
         let token = Token::Relay(id.0);
         self.poller

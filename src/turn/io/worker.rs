@@ -305,7 +305,9 @@ impl Worker {
                         socket,
                         local,
                         client,
-                    } => self.outbox.answer(socket, client, source(local), answer),
+                    } => self
+                        .outbox
+                        .push_answer(socket, client, source(local), answer),
                     Link::Stream(at) => {
                         push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]])
                     }
@@ -323,7 +325,7 @@ impl Worker {
                         number: socket.number,
                         dont_fragment,
                     };
-                    self.outbox.to_peer(way, peer, shift(payload, base));
+                    self.outbox.push_peer(way, peer, shift(payload, base));
                 }
             }
             Action::ToClient {
@@ -339,7 +341,7 @@ impl Worker {
                         client,
                     } => self
                         .outbox
-                        .to_client(socket, client, source(local), header, payload),
+                        .push_client(socket, client, source(local), header, payload),
                     Link::Stream(at) => {
                         let bytes = self.arena.bytes().get(payload).unwrap_or_default();
                         let padding = &[0; 4][..header.padding().min(4)];

@@ -1,0 +1,241 @@
+//! The servers under load, each a process of its own on core 0.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+pub const USER: &str = "bench";
+pub const PASSWORD: &str = "bench-password";
+pub const REALM: &str = "bench";
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Callbox,
+    Coturn,
+    Webrtc,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Callbox, Self::Coturn, Self::Webrtc];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Callbox => "callbox",
+            Self::Coturn => "coturn",
+            Self::Webrtc => "webrtc-rs",
+        }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    process: Child,
+    pub udp: SocketAddr,
+    pub tls: SocketAddr,
+    directory: PathBuf,
+}
+
+/// Ports of servers that ran before may linger in TIME_WAIT.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(21_000);
+
+impl Server {
+    pub fn start(kind: Kind, coturn: &str) -> anyhow::Result<Self> {
+        let port = NEXT_PORT.fetch_add(4, Ordering::Relaxed);
+        let address = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let directory =
+            std::env::temp_dir().join(format!("callbox-bench-{}-{port}", std::process::id()));
+        fs::create_dir_all(&directory)?;
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]);
+        match kind {
+            Kind::Callbox => {
+                let config = directory.join("appliance.toml");
+                fs::write(&config, callbox_config(port, &directory))?;
+                command
+                    .arg(env!("CARGO_BIN_EXE_callbox"))
+                    .args(["serve", "--config"])
+                    .arg(config);
+            }
+            Kind::Coturn => {
+                let (cert, key) = certificate(&directory)?;
+                command.arg(coturn).args([
+                    "-n",
+                    "--no-cli",
+                    "--no-dtls",
+                    "--no-stdout-log",
+                    "--log-file=/dev/null",
+                    "--allow-loopback-peers",
+                    "--no-software-attribute",
+                    "-a",
+                    "-m",
+                    "1",
+                    "-L",
+                    "127.0.0.1",
+                    "-E",
+                    "127.0.0.1",
+                    "-r",
+                    REALM,
+                    "--min-port=30000",
+                    "--max-port=60999",
+                ]);
+                command.arg(format!("--listening-port={port}"));
+                command.arg(format!("--tls-listening-port={}", port + 1));
+                command.arg(format!("--user={USER}:{PASSWORD}"));
+                command.arg(format!("--cert={}", cert.display()));
+                command.arg(format!("--pkey={}", key.display()));
+                command.arg(format!("--pidfile={}", directory.join("pid").display()));
+            }
+            Kind::Webrtc => {
+                command
+                    .arg(std::env::current_exe()?)
+                    .args(["--serve-webrtc", &port.to_string()]);
+            }
+        }
+        let process = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting {}", kind.name()))?;
+        let server = Self {
+            process,
+            udp: address(port),
+            tls: address(port + 1),
+            directory,
+        };
+        server.wait_until_ready(kind)?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&self, kind: Kind) -> anyhow::Result<()> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let binding = [
+            0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+        ];
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut answer = [0; 128];
+        while Instant::now() < deadline {
+            let _ = socket.send_to(&binding, self.udp);
+            if socket.recv_from(&mut answer).is_ok() {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("{} did not answer on {}", kind.name(), self.udp)
+    }
+
+    /// Nanoseconds of processor time that all its threads have used.
+    pub fn cpu(&self) -> u64 {
+        let tasks = format!("/proc/{}/task", self.process.id());
+        fs::read_dir(tasks)
+            .map(|tasks| {
+                tasks
+                    .flatten()
+                    .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+                    .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+                    .sum()
+            })
+            .unwrap_or(0)
+    }
+
+    /// Resident bytes.
+    pub fn resident(&self) -> u64 {
+        fs::read_to_string(format!("/proc/{}/status", self.process.id()))
+            .ok()
+            .and_then(|status| {
+                let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+                line.split_whitespace().nth(1)?.parse::<u64>().ok()
+            })
+            .map_or(0, |kib| kib * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn callbox_config(port: u16, directory: &std::path::Path) -> String {
+    format!(
+        r#"
+external_ip = "127.0.0.1"
+state_dir = "{state}"
+[front]
+https = ["127.0.0.1:{tls}"]
+http = []
+max_per_ip = 20000
+[turn]
+listen = ["127.0.0.1:{port}"]
+realm = "{REALM}"
+workers = 1
+relay_ports = "30000-60999"
+allow_peers = ["127.0.0.0/8"]
+user_quota = 0
+static_users = [{{ username = "{USER}", password = "{PASSWORD}" }}]
+[log]
+level = "warn"
+"#,
+        state = directory.join("state").display(),
+        tls = port + 1,
+    )
+}
+
+/// The same kind of certificate as ours: ECDSA P-256, self-signed.
+fn certificate(directory: &std::path::Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    fs::write(&cert, made.cert.pem())?;
+    fs::write(&key, made.signing_key.serialize_pem())?;
+    Ok((cert, key))
+}
+
+struct OneUser;
+
+impl turn::auth::AuthHandler for OneUser {
+    fn auth_handle(
+        &self,
+        username: &str,
+        realm: &str,
+        _: SocketAddr,
+    ) -> Result<Vec<u8>, turn::Error> {
+        Ok(turn::auth::generate_auth_key(username, realm, PASSWORD))
+    }
+}
+
+/// Runs the webrtc-rs server until killed.
+pub fn serve_webrtc(port: u16) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let conn = tokio::net::UdpSocket::bind(("127.0.0.1", port)).await?;
+        let relay = turn::relay::relay_static::RelayAddressGeneratorStatic {
+            relay_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            address: "127.0.0.1".to_owned(),
+            net: Arc::new(webrtc_util::vnet::net::Net::new(None)),
+        };
+        let _server = turn::server::Server::new(turn::server::config::ServerConfig {
+            conn_configs: vec![turn::server::config::ConnConfig {
+                conn: Arc::new(conn),
+                relay_addr_generator: Box::new(relay),
+            }],
+            realm: REALM.to_owned(),
+            auth_handler: Arc::new(OneUser),
+            channel_bind_timeout: Duration::ZERO,
+            alloc_close_notify: None,
+        })
+        .await?;
+        std::future::pending::<()>().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,41 @@
+//! Replays what the fuzzers have found worth keeping (`fuzz/corpus/<target>/`) on a stable
+//! compiler, so that no crash comes back unnoticed.
+
+use std::fs;
+use std::path::Path;
+
+use callbox::fuzzing;
+
+fn replay(target: &str, run: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    // The published package leaves fuzz/ out.
+    let Ok(files) = fs::read_dir(&folder) else {
+        return;
+    };
+    let mut replayed = 0;
+    for file in files {
+        let path = file.expect("the folder can be read").path();
+        // A panic names the test only; this names the file.
+        println!("{}", path.display());
+        run(&fs::read(path).expect("the file can be read"));
+        replayed += 1;
+    }
+    assert!(replayed > 0, "{} is empty", folder.display());
+}
+
+#[test]
+fn stun_decode_survives_its_corpus() {
+    replay("stun_decode", fuzzing::stun_decode);
+}
+
+#[test]
+fn stream_frame_survives_its_corpus() {
+    replay("stream_frame", fuzzing::stream_frame);
+}
+
+#[test]
+fn turn_core_survives_its_corpus() {
+    replay("turn_core", fuzzing::turn_core::run);
+}
