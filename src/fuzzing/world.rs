@@ -214,7 +214,6 @@ impl World {
             policy: Arc::new(plan.policy.clone()),
             advertised: plan.advertised,
             bound: [Some(BOUND_V4.into()), Some(V6.into())],
-            relay_ports: plan.ports.clone(),
             max_bps_per_allocation: plan.max_bps,
             unauthenticated_per_second: plan.unauthenticated_per_second,
         };

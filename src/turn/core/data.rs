@@ -141,11 +141,8 @@ impl Server {
                 source: relay.advertised,
                 payload,
             },
-            None if self.config.relay_ports.contains(&peer.port())
-                || self.config.policy.peer(peer) != Verdict::Allowed =>
-            {
-                self.not_permitted()
-            }
+            None if self.config.policy.peer(peer) != Verdict::Allowed => self.not_permitted(),
+            // Another program on this machine, where the policy lets it be reached.
             None => Action::ToPeer {
                 relay: relay.id,
                 peer,

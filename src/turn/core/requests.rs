@@ -128,7 +128,7 @@ impl Server {
         }
         self.stats.bindings += 1;
         reply::success(request, answer, None, |writer| {
-            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, origin.client);
+            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, origin.mapped());
         })
     }
 

@@ -32,8 +32,6 @@ pub struct Config {
     /// Addresses under which our relays are also known: where the sockets are really bound behind
     /// a 1:1 NAT.
     pub bound: [Option<IpAddr>; 2],
-    /// Relay ports: packets to them on our own addresses never leave the process.
-    pub relay_ports: std::ops::RangeInclusive<u16>,
     /// Bits a second of one allocation and direction; 0 = unlimited.
     pub max_bps_per_allocation: u64,
     /// Unauthenticated answers a second to one prefix, and up to twice as many while no other
@@ -87,6 +85,14 @@ pub struct Origin {
     pub client: SocketAddr,
     /// The kind of way.
     pub transport: Transport,
+}
+
+impl Origin {
+    /// What the client is told of itself: a socket for both families sees IPv4 as IPv6, which
+    /// would mislead the client, and make the answer too big besides.
+    pub(super) fn mapped(&self) -> SocketAddr {
+        SocketAddr::new(self.client.ip().to_canonical(), self.client.port())
+    }
 }
 
 /// Names a relay socket between core and driver: two to an allocation, one a family.

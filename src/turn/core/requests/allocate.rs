@@ -110,7 +110,7 @@ impl Server {
             if let Some(token) = token {
                 writer.attribute(AttributeType::RESERVATION_TOKEN, &token);
             }
-            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, exchange.origin.client);
+            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, exchange.origin.mapped());
             if let Some((family, code)) = failed {
                 let code = code.value();
                 let value = [family.value(), 0, (code / 100) as u8, (code % 100) as u8];
