@@ -42,6 +42,33 @@ fn every_path_of_this_repository_that_is_named_exists() {
 }
 
 #[test]
+fn every_constant_stands_in_the_file_that_is_named_with_it() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (line, text) in prose(&root().join("ARCHITECTURE.md")) {
+        let mut constants = Vec::new();
+        for code in text.split('`').skip(1).step_by(2) {
+            let is_constant = code
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            if is_constant {
+                constants.push(code);
+            } else if let Some(path) = path(code) {
+                let source = fs::read_to_string(root().join(path)).unwrap_or_default();
+                for constant in constants.drain(..) {
+                    seen += 1;
+                    if !source.contains(&format!("const {constant}:")) {
+                        wrong.push(format!("ARCHITECTURE.md:{line}: no {constant} in {path}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 30, "only {seen} constants were found");
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
 fn every_test_that_is_named_exists() {
     let document = root().join("docs/rfc.md");
     let tests: HashSet<String> = rust_files(&root().join("src"))
