@@ -74,7 +74,7 @@ fn every_test_that_is_named_exists() {
     let tests: HashSet<String> = rust_files(&root().join("src"))
         .into_iter()
         .chain(rust_files(&root().join("tests")))
-        .flat_map(|file| functions(&fs::read_to_string(file).unwrap()))
+        .flat_map(|file| functions(&read(&file)))
         .collect();
     let mut wrong = Vec::new();
     let mut seen = 0;
@@ -101,16 +101,24 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).expect("a readable text of ours")
+}
+
 fn name(document: &Path) -> String {
-    document.strip_prefix(root()).unwrap().display().to_string()
+    document
+        .strip_prefix(root())
+        .expect("documents are ours")
+        .display()
+        .to_string()
 }
 
 /// Every document: those at the root and those in `docs/`.
 fn documents() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = [root().to_owned(), root().join("docs")]
         .iter()
-        .flat_map(|directory| fs::read_dir(directory).unwrap())
-        .map(|entry| entry.unwrap().path())
+        .flat_map(|directory| fs::read_dir(directory).expect("a directory of ours"))
+        .map(|entry| entry.expect("a directory of ours").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect();
     found.sort();
@@ -120,7 +128,7 @@ fn documents() -> Vec<PathBuf> {
 
 /// Numbered lines outside of code blocks.
 fn prose(document: &Path) -> Vec<(usize, String)> {
-    let text = fs::read_to_string(document).unwrap();
+    let text = read(document);
     let mut in_code = false;
     let mut lines = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -148,7 +156,7 @@ fn check(document: &Path, target: &str) -> Result<(), String> {
     let (file, heading) = target.split_once('#').unwrap_or((target, ""));
     let path = match file {
         "" => document.to_owned(),
-        file => document.parent().unwrap().join(file),
+        file => document.with_file_name("").join(file),
     };
     if !path.exists() {
         return Err("there is no such file".to_owned());
@@ -189,8 +197,8 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(directory).expect("a directory of ours") {
+            let path = entry.expect("a directory of ours").path();
             if path.is_dir() {
                 directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
