@@ -70,8 +70,6 @@ const TABLE: &[Row] = &[
     module(3, "cli", &[]),
     module(3, "main", &[]),
     module(3, "lib", &[]),
-    // A world for tests to put around the core.
-    module(3, "fuzzing", &[]),
 ];
 
 /// What the pure layer has nothing to do with: whatever waits, or asks the kernel.
