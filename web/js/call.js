@@ -82,7 +82,8 @@ export class Call {
 
   /** Tells the other side whether microphone and camera are on. */
   tell() {
-    for (const session of this.#sessions()) this.#signaling.send('media-state', session.uid, this.#media().status);
+    const uids = new Set(this.#sessions().map((session) => session.uid));
+    for (const uid of uids) this.#signaling.send('media-state', uid, this.#media().status);
   }
 
   /** Looks at the connections now: the machine woke up or changed its network. */
@@ -101,8 +102,9 @@ export class Call {
     this.#signaling.close();
   }
 
+  /** The newest first: after a re-join of ours both are with the same member, and frames are for the new one. */
   #sessions() {
-    return [this.#active, this.#next].filter(Boolean);
+    return [this.#next, this.#active].filter(Boolean);
   }
 
   #joined() {
@@ -123,7 +125,7 @@ export class Call {
       return;
     }
     const current = this.#next ?? this.#active;
-    if (current?.uid === uid && current.condition !== 'closed') return;
+    if (current?.uid === uid && current.metAs === this.uid && current.condition !== 'closed') return;
     // Occupied by somebody who is still here. Whom we met before a re-join of ours we may be meeting again.
     if (role === 'offer' && this.#active?.present && this.#active.uid !== uid && this.#active.metAs === this.uid) return;
     const session = new Session({

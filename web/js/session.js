@@ -32,6 +32,8 @@ export class Session {
   #ignoringOffer = false;
   #candidates = [];
   #work;
+  /** Names our tracks as belonging together; foreign clients show the stream, not the tracks. */
+  #outgoing = new MediaStream();
 
   constructor({ uid, role, tracks, ice, send, change }) {
     this.uid = uid;
@@ -74,7 +76,7 @@ export class Session {
     clearTimeout(this.#giveUpTimer);
     this.condition = 'closed';
     if (this.pc) {
-      for (const name of ['icecandidate', 'icecandidateerror', 'negotiationneeded', 'track', 'connectionstatechange']) this.pc[`on${name}`] = null;
+      for (const name of ['icecandidate', 'icecandidateerror', 'icegatheringstatechange', 'negotiationneeded', 'track', 'connectionstatechange']) this.pc[`on${name}`] = null;
       this.pc.close();
     }
   }
@@ -85,9 +87,11 @@ export class Session {
     const pc = new RTCPeerConnection(config);
     this.pc = pc;
     this.report = new RelayReport(config);
+    let gathered = 0;
     pc.onicecandidate = ({ candidate }) => {
       this.report.candidate(candidate);
       if (!candidate?.candidate) return;
+      gathered += 1;
       // Both spellings in use: the course's label/id and the browser's own.
       this.#send('candidate', { label: candidate.sdpMLineIndex, id: candidate.sdpMid, ...candidate.toJSON() });
     };
@@ -97,13 +101,16 @@ export class Session {
       this.stream.addTrack(track);
       this.#change();
     };
+    pc.onicegatheringstatechange = () => {
+      // Nothing to be reached at, as when only relays are allowed and none lets us in: no need to wait for the rest.
+      if (pc.iceGatheringState === 'complete' && !gathered && this.condition === 'new') this.#set('failed');
+    };
     pc.onconnectionstatechange = () => this.#follow(pc.connectionState);
     if (this.role !== 'offer') return;
     // Both kinds are always offered: a camera switched on later needs no new negotiation.
-    const stream = new MediaStream();
+    // Without a pause in between, or the first offer would have one of them only.
     for (const kind of ['audio', 'video']) {
-      const { sender } = pc.addTransceiver(kind, { direction: 'sendrecv', streams: [stream] });
-      await sender.replaceTrack(this.#tracks[kind]);
+      pc.addTransceiver(this.#tracks[kind] ?? kind, { direction: 'sendrecv', streams: [this.#outgoing] });
     }
   }
 
@@ -170,8 +177,6 @@ export class Session {
       if (transceiver.sender.track !== this.#tracks[kind]) await transceiver.sender.replaceTrack(this.#tracks[kind]);
     }
   }
-
-  #outgoing = new MediaStream();
 
   #follow(state) {
     clearTimeout(this.#restartTimer);
