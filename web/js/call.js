@@ -66,12 +66,13 @@ export class Call {
     return this.#active?.remote ?? null;
   }
 
-  /** How each relay was tried, whether anybody answered at all, and whether the server gave us relays. */
+  /** How each relay was tried, whether the other side kept silent, and whether the server gave us relays. */
   get evidence() {
     const session = this.#next ?? this.#active;
     return {
       relays: session?.report?.list() ?? [],
-      answered: Boolean(session?.pc?.remoteDescription),
+      // Silence of the other side explains a failure only where our own side had something to offer.
+      silent: Boolean(session?.reachable && !session.pc.remoteDescription),
       config: this.#ice.problem,
     };
   }

@@ -55,7 +55,7 @@ export class IceSource {
       if (pause) await new Promise((done) => setTimeout(done, pause));
       try {
         const ids = new URLSearchParams({ room: this.#room, uid });
-        const reply = await fetch(`/ice?${ids}`, { method: 'POST', cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS) });
+        const reply = await fetch(`/ice?${ids}`, { method: 'POST', cache: 'no-store', signal: AbortSignal.timeout?.(PATIENCE_MS) });
         if (!reply.ok) {
           this.problem = reply.status;
           // 403 and the like do not change by asking again; 429 and 5xx may.

@@ -18,6 +18,8 @@ export class Session {
   present = true;
   /** What the other side told about itself: `{audio, video}`; null from a foreign client. */
   remote = null;
+  /** Whether we have found any address to be reached at. */
+  reachable = false;
   stream = new MediaStream();
   pc = null;
   report = null;
@@ -66,7 +68,8 @@ export class Session {
     if (!this.pc || this.condition === 'closed') return;
     const config = await this.#ice();
     if (this.condition === 'closed') return;
-    this.pc.setConfiguration(config);
+    // Older Firefox cannot take new credentials; the old ones are good for hours.
+    this.pc.setConfiguration?.(config);
     this.report = new RelayReport(config);
     this.pc.restartIce();
   }
@@ -87,11 +90,10 @@ export class Session {
     const pc = new RTCPeerConnection(config);
     this.pc = pc;
     this.report = new RelayReport(config);
-    let gathered = 0;
     pc.onicecandidate = ({ candidate }) => {
       this.report.candidate(candidate);
       if (!candidate?.candidate) return;
-      gathered += 1;
+      this.reachable = true;
       // Both spellings in use: the course's label/id and the browser's own.
       this.#send('candidate', { label: candidate.sdpMLineIndex, id: candidate.sdpMid, ...candidate.toJSON() });
     };
@@ -103,7 +105,7 @@ export class Session {
     };
     pc.onicegatheringstatechange = () => {
       // Nothing to be reached at, as when only relays are allowed and none lets us in: no need to wait for the rest.
-      if (pc.iceGatheringState === 'complete' && !gathered && this.condition === 'new') this.#set('failed');
+      if (pc.iceGatheringState === 'complete' && !this.reachable && this.condition === 'new') this.#set('failed');
     };
     pc.onconnectionstatechange = () => this.#follow(pc.connectionState);
     if (this.role !== 'offer') return;
