@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::config::settings::Tls;
 use crate::front::{self, Listener, Role, TlsError};
 use crate::http::{self, Services, To};
 use crate::ice::Endpoints;
+use crate::limit::SharedRate;
 use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
@@ -322,6 +324,10 @@ fn turn_config(
         advertised: [advertised.v4.map(IpAddr::V4), advertised.v6.map(IpAddr::V6)],
         bound: behind_nat(advertised, &local),
         max_bps_per_allocation: turn.max_bps_per_allocation,
+        total_rate: NonZeroU64::new(turn.max_bps).map(|rate| {
+            let rate = || SharedRate::new(rate, clock::now());
+            Arc::new([rate(), rate()])
+        }),
         unauthenticated_per_second: UNAUTHENTICATED_PER_SECOND,
     }
 }

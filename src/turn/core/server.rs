@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::limit::PrefixLimiter;
+use crate::limit::{PrefixLimiter, SharedRate};
 use crate::turn::channel;
 use crate::turn::stun::address::Family;
 use crate::turn::stun::{Class, Message};
@@ -34,6 +34,8 @@ pub struct Config {
     pub bound: [Option<IpAddr>; 2],
     /// Bits a second of one allocation and direction; 0 = unlimited.
     pub max_bps_per_allocation: u64,
+    /// What all allocations of all workers together may relay: to peers, and to clients.
+    pub total_rate: Option<Arc<[SharedRate; 2]>>,
     /// Unauthenticated answers a second to one prefix, and up to twice as many while no other
     /// prefix shares its buckets; 0 = unlimited.
     pub unauthenticated_per_second: u32,

@@ -3,6 +3,7 @@
 use super::{PEER, addr, allocated, received, seconds, stats, world};
 use crate::fuzzing::client::{Answer, Client, udp};
 use crate::fuzzing::world::{Outcome, World};
+use crate::turn::core::Action;
 use crate::turn::core::allocation::Allocation;
 use crate::turn::stun::address::Family;
 use crate::turn::stun::{AttributeType, Method};
@@ -134,8 +135,11 @@ fn one_family_of_two_can_be_given_back() {
     let [v4, v6] = client.allocate_both(&mut world);
     let (peer4, peer6) = (addr(PEER), addr("[2001:4860::8888]:5000"));
     assert_eq!(client.permit(&mut world, &[peer4, peer6]), 0);
+    let (_, closed) = world.shared.sockets[&(Family::V4, v4.port())];
     assert_eq!(refresh_family(&mut client, &mut world, 0, 1).code(), 0);
     world.audit();
+    let late = world.servers[0].handle_peer(world.now, closed, peer4, 1);
+    assert!(matches!(late, Action::Nothing), "read before it was closed");
     assert_eq!(world.peer(v4, peer4, b"x"), None, "its socket is closed");
     assert_eq!(client.send_to(&mut world, peer4, b"x"), Outcome::Nothing);
     assert!(received(world.peer(v6, peer6, b"x")).is_some());

@@ -70,6 +70,28 @@ fn an_allocation_that_fails_for_want_of_a_port_costs_no_quota() {
 }
 
 #[test]
+fn bandwidth_in_total_is_shared_by_all_allocations_of_all_workers() {
+    let mut world = World::new(Plan {
+        max_total_bps: 8000,
+        ..Plan::default()
+    });
+    let mut clients = [Client::new(0, 1, "one"), Client::new(1, 2, "two")];
+    for client in &mut clients {
+        client.allocate(&mut world);
+        client.permit(&mut world, &[addr(PEER)]);
+    }
+    let mut sent = [0, 0];
+    for _ in 0..20 {
+        for (client, sent) in clients.iter_mut().zip(&mut sent) {
+            let outcome = client.send_to(&mut world, addr(PEER), &[0; 100]);
+            *sent += usize::from(went_to(&outcome, addr(PEER)));
+        }
+    }
+    assert_eq!(sent, [5, 5]);
+    assert_eq!(stats(&world, |stats| stats.over_rate), 30);
+}
+
+#[test]
 fn bandwidth_is_limited_each_way() {
     // 1000 bytes a second.
     let mut world = World::new(Plan {
