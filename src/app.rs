@@ -107,6 +107,12 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     let state = StateDir::open(&settings.state_dir)?;
     let advertised = interface::advertised(&settings.external_ip);
     let certificates = certificate(&settings, &state, &advertised, &provider)?;
+    let mut reload = Reload {
+        hangup: signal(SignalKind::hangup()).map_err(|error| Error::System("signals", error))?,
+        tls: settings.tls.clone(),
+        certificates: certificates.clone(),
+        provider: provider.clone(),
+    };
     let secret = match &settings.turn.secret {
         Some(secret) => secret.clone(),
         None => state.secret("turn.secret", 32)?,
@@ -161,7 +167,10 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     )?;
     announce(mode, https, &advertised, endpoints);
 
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        () = reload.run() => {}
+    }
     tracing::info!("stopping; once more stops at once");
     drain.begin();
     workers.drain();
@@ -379,6 +388,36 @@ fn announce(mode: Mode, https: Option<u16>, advertised: &Advertised, endpoints: 
                 advertised = addresses.join(" "),
                 "ready"
             );
+        }
+    }
+}
+
+/// SIGHUP: reads the operator's certificate again.
+struct Reload {
+    hangup: Signal,
+    tls: Tls,
+    certificates: CertStore,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Reload {
+    /// Never ends.
+    async fn run(&mut self) {
+        loop {
+            if self.hangup.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            let Tls::Files { cert, key } = &self.tls else {
+                tracing::info!("hangup: there are no certificate files to read again");
+                continue;
+            };
+            match files::load(cert, key, &self.provider) {
+                Ok(key) => {
+                    self.certificates.replace(key);
+                    tracing::info!("the certificate was read again; other settings need a restart");
+                }
+                Err(error) => tracing::warn!(%error, "the old certificate is kept"),
+            }
         }
     }
 }

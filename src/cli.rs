@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, Mode, Plan};
@@ -92,7 +91,7 @@ enum Failure {
     Usage(String),
     #[error(transparent)]
     Configuration(#[from] config::Error),
-    #[error("callbox: {0:#}")]
+    #[error("callbox: {0}")]
     Runtime(#[from] anyhow::Error),
 }
 
@@ -117,7 +116,8 @@ fn serve(configuration: &Configuration) -> Result<(), Failure> {
 }
 
 fn try_call(arguments: &try_call::Arguments) -> Result<(), Failure> {
-    let settings = try_call::settings(arguments).context("no place for the state of this try")?;
+    let settings = try_call::settings(arguments)
+        .map_err(|error| anyhow::anyhow!("no place for the state of this try: {error}"))?;
     run(Plan {
         settings,
         mode: Mode::Try,

@@ -19,13 +19,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue, InvalidHeaderValue};
-use hyper::{Request, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderValue, InvalidHeaderValue};
+use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use self::authority::Authority;
+use self::body::Answer;
 use self::headers::Policy;
 use self::router::Route;
 use self::serve::Reply;
@@ -152,6 +153,7 @@ impl Services {
             &inner.signaling.path,
         );
         let (method, sent) = (request.method(), request.headers());
+        let head = method == Method::HEAD;
         let mut response = match route {
             Route::Page => page::serve(&inner.assets, method, sent, "index.html").await,
             Route::Asset(path) => page::serve(&inner.assets, method, sent, &path).await,
@@ -168,6 +170,16 @@ impl Services {
             Route::NotFound => page::text(StatusCode::NOT_FOUND, "Not found\n"),
         };
         self.secure(&mut response, own.as_ref());
+        if head {
+            // HTTP/1 leaves the body out by itself; on HTTP/2 it would break the stream.
+            let length = response.body().size_hint().exact().map(HeaderValue::from);
+            if let (Entry::Vacant(entry), Some(length)) =
+                (response.headers_mut().entry(CONTENT_LENGTH), length)
+            {
+                entry.insert(length);
+            }
+            *response.body_mut() = Answer::empty();
+        }
         response
     }
 

@@ -171,3 +171,99 @@ fn two_of_one_state_directory_do_not_start() {
         "{said}"
     );
 }
+
+/// A configuration of its own with everything on free ports of loopback.
+fn configuration(https: u16, tls: &str) -> String {
+    format!(
+        "state_dir = 'state'\n[front]\nhttps = ['127.0.0.1:{https}']\nhttp = []\n\
+         [turn]\nlisten = ['127.0.0.1:0']\n[tls]\n{tls}\n"
+    )
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Runs until `wanted` holds of what it returns.
+fn eventually<T: std::fmt::Debug>(mut look: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    let (sender, patience) = sync_channel::<()>(1);
+    let mut seen = look();
+    for _ in 0..600 {
+        if wanted(&seen) {
+            return seen;
+        }
+        // Nobody sends: this only waits.
+        let _ = patience.recv_timeout(Duration::from_millis(100));
+        seen = look();
+    }
+    drop(sender);
+    panic!("it stayed {seen:?}");
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn head_is_answered_over_http2_whatever_is_asked() {
+    let directory = directory("head");
+    let mut command = callbox(&directory);
+    command.args(["try", "--port", "0"]);
+    let running = Running::start(command);
+    let port = port(&running.until("Ctrl-C ends"));
+    for (path, status) in [("/", "200"), ("/nothing", "404"), ("/ice", "200")] {
+        let url = format!("https://localhost:{port}{path}");
+        let format = "%{http_code} %{http_version} %{exitcode}";
+        let answer = output(
+            "curl",
+            &["-skI", "--http2", "-o", "/dev/null", "-w", format, &url],
+        );
+        assert_eq!(answer, format!("{status} 2 0"), "{path}");
+    }
+}
+
+#[test]
+fn hangup_reads_the_certificate_again_and_a_broken_one_changes_nothing() {
+    let directory = directory("hangup");
+    let certificate = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        fs::write(directory.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
+    };
+    certificate("first.example");
+    let https = free_port();
+    let files = "mode = 'files'\ncert = 'cert.pem'\nkey = 'key.pem'";
+    fs::write(
+        directory.join("appliance.toml"),
+        configuration(https, files),
+    )
+    .unwrap();
+    let mut command = callbox(&directory);
+    command.arg("serve");
+    let running = Running::start(command);
+    let address = format!("127.0.0.1:{https}");
+    let served = || {
+        let chain = output("openssl", &["s_client", "-connect", &address, "-showcerts"]);
+        let path = directory.join("served.pem");
+        fs::write(&path, chain).unwrap();
+        let path = path.to_str().unwrap();
+        output(
+            "openssl",
+            &["x509", "-in", path, "-noout", "-ext", "subjectAltName"],
+        )
+    };
+    eventually(&served, |names| names.contains("first.example"));
+    fs::write(directory.join("cert.pem"), "nonsense").unwrap();
+    running.signal("-HUP");
+    eventually(&served, |names| names.contains("first.example"));
+    certificate("second.example");
+    running.signal("-HUP");
+    eventually(&served, |names| names.contains("second.example"));
+}

@@ -142,8 +142,6 @@ fn read(path: &Path) -> Result<(PathBuf, String), Error> {
 
 /// What systemd assigned; for root the system's place; else the user's.
 fn state_dir() -> PathBuf {
-    use std::os::unix::fs::MetadataExt as _;
-
     let absolute = |name| {
         env::var_os(name)
             .map(PathBuf::from)
@@ -155,7 +153,9 @@ fn state_dir() -> PathBuf {
     {
         return path;
     }
-    let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    // Not the owner of /proc/self: that is root for every program with file capabilities.
+    let root = std::fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| status.lines().any(|line| line.starts_with("Uid:\t0\t")));
     let home = || {
         absolute("XDG_STATE_HOME")
             .or_else(|| Some(absolute("HOME")?.join(".local/state")))

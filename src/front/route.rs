@@ -52,6 +52,8 @@ pub const ALPN_HTTP2: &[u8] = b"h2";
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
 /// TURN.
 pub const ALPN_TURN: &[u8] = b"stun.turn";
+/// STUN for finding out about NATs.
+pub const ALPN_STUN: &[u8] = b"stun.nat-discovery";
 
 /// Decides on the first bytes of the connection.
 pub fn outer(role: Role, first: Sniff) -> Outer {
@@ -76,7 +78,7 @@ pub fn inner(role: Role, alpn: Option<&[u8]>, first: Sniff) -> Inner {
             Sniff::Stun => Inner::Turn,
             _ => Inner::Http1,
         },
-        (_, Some(ALPN_TURN)) => match first {
+        (_, Some(ALPN_TURN | ALPN_STUN)) => match first {
             Sniff::Incomplete => Inner::Wait,
             Sniff::Stun => Inner::Turn,
             _ => Inner::Refuse,
@@ -123,6 +125,11 @@ mod tests {
             (Some("stun.turn"), Sniff::Incomplete, [Wait, Refuse, Wait]),
             (Some("stun.turn"), Sniff::Stun, [Turn, Refuse, Turn]),
             (Some("stun.turn"), Sniff::Http, [Refuse, Refuse, Refuse]),
+            (
+                Some("stun.nat-discovery"),
+                Sniff::Stun,
+                [Turn, Refuse, Turn],
+            ),
             (
                 Some("acme-tls/1"),
                 Sniff::Incomplete,

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::route::{ALPN_HTTP1, ALPN_HTTP2, ALPN_TURN, Role};
+use super::route::{ALPN_HTTP1, ALPN_HTTP2, ALPN_STUN, ALPN_TURN, Role};
 use crate::cert::CertStore;
 
 /// TLS cannot be set up. Ours or the system's fault, never a client's.
@@ -40,10 +40,10 @@ impl Configs {
         config.ticketer = Ticketer::new()?;
         // A client that names only protocols we do not have is refused by rustls with the alert
         // that says so (RFC 7301 section 3.2); one that names none is served.
-        config.alpn_protocols = vec![ALPN_TURN.to_vec()];
+        config.alpn_protocols = [ALPN_TURN, ALPN_STUN].map(<[u8]>::to_vec).to_vec();
         let turn = Arc::new(config.clone());
         // Ours is the order that counts: who names TURN at all wants TURN.
-        config.alpn_protocols = [ALPN_TURN, ALPN_HTTP2, ALPN_HTTP1]
+        config.alpn_protocols = [ALPN_TURN, ALPN_STUN, ALPN_HTTP2, ALPN_HTTP1]
             .map(<[u8]>::to_vec)
             .to_vec();
         Ok(Self {

@@ -33,8 +33,9 @@ const READS_PER_TURN: usize = 4;
 /// Letters taken in one turn.
 const MAIL_PER_TURN: usize = 256;
 
-/// A stream that has had no allocation for this long is closed.
-const STREAM_WITHOUT_ALLOCATION: Duration = Duration::from_secs(30);
+/// A stream that has had no allocation for this long is closed: a client waits 39.5 s for an answer
+/// (RFC 8489 section 6.2.2).
+const STREAM_WITHOUT_ALLOCATION: Duration = Duration::from_secs(40);
 
 /// Room for the longest answer.
 const ANSWER: usize = 1500;
