@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::config::settings::Tls;
 use crate::front::{self, Listener, Role, TlsError};
 use crate::http::{self, Services, To};
 use crate::ice::Endpoints;
+use crate::limit::SharedRate;
 use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
@@ -111,7 +113,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     };
     let nonce_secret = state.secret("nonce.secret", 32)?;
 
-    let bound = Bound::new(&settings)?;
+    let bound = Bound::new(&settings, mode)?;
     let endpoints = bound.endpoints();
     let https = endpoints.tls_port;
     let (udp, listeners) = bound.split(&settings)?;
@@ -213,7 +215,11 @@ struct Bound {
 }
 
 impl Bound {
-    fn new(settings: &Settings) -> Result<Self, Error> {
+    fn new(settings: &Settings, mode: Mode) -> Result<Self, Error> {
+        let https = match mode {
+            Mode::Serve => "[front] https",
+            Mode::Try => "--port",
+        };
         let tcp = |addresses: &[SocketAddr], setting| {
             addresses
                 .iter()
@@ -222,7 +228,7 @@ impl Bound {
         };
         let workers = settings.turn.workers;
         Ok(Self {
-            https: tcp(&settings.front.https, "[front] https")?,
+            https: tcp(&settings.front.https, https)?,
             http: tcp(&settings.front.http, "[front] http")?,
             turn: tcp(&settings.turn.listen, "[turn] listen")?,
             udp: settings
@@ -317,8 +323,11 @@ fn turn_config(
         )),
         advertised: [advertised.v4.map(IpAddr::V4), advertised.v6.map(IpAddr::V6)],
         bound: behind_nat(advertised, &local),
-        relay_ports: turn.relay_ports.clone(),
         max_bps_per_allocation: turn.max_bps_per_allocation,
+        total_rate: NonZeroU64::new(turn.max_bps).map(|rate| {
+            let rate = || SharedRate::new(rate, clock::now());
+            Arc::new([rate(), rate()])
+        }),
         unauthenticated_per_second: UNAUTHENTICATED_PER_SECOND,
     }
 }

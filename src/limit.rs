@@ -7,6 +7,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Answers "may this prefix have one more?" in constant time and memory.
@@ -113,12 +115,20 @@ impl ByteBucket {
     /// Takes `bytes`. False: the rate is used up and nothing was taken.
     pub fn take(&mut self, bytes: usize, bits_per_second: u64, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.refilled);
-        // Refilled in steps of a millisecond, so that rounding does not eat slow rates.
-        if elapsed >= Duration::from_millis(1) {
-            let gained = elapsed.as_micros() * u128::from(bits_per_second) / 8_000_000;
+        // Refilled in steps of a millisecond: cheaper, and as good.
+        if elapsed >= Duration::from_millis(1) && bits_per_second > 0 {
+            let rate = u128::from(bits_per_second);
+            let gained = elapsed.as_micros() * rate / 8_000_000;
             let full = u128::from(bits_per_second / 8);
-            self.tokens = gained.saturating_add(u128::from(self.tokens)).min(full) as u64;
-            self.refilled = now;
+            let tokens = gained.saturating_add(u128::from(self.tokens));
+            self.tokens = tokens.min(full) as u64;
+            self.refilled = if tokens >= full {
+                now
+            } else {
+                // The time that made no whole byte yet counts the next time, or rounding would
+                // eat into slow rates.
+                self.refilled + Duration::from_micros((gained * 8_000_000 / rate) as u64)
+            };
         }
         match self.tokens.checked_sub(bytes as u64) {
             Some(left) => {
@@ -127,6 +137,46 @@ impl ByteBucket {
             }
             None => false,
         }
+    }
+}
+
+/// A rate of bytes that several threads draw on together, without a lock.
+///
+/// It keeps one number: when the bytes taken so far would have passed if they had come at exactly
+/// the rate (the generic cell rate algorithm of ITU-T I.371). A second's worth may come at once.
+#[derive(Debug)]
+pub struct SharedRate {
+    bits_per_second: u64,
+    origin: Instant,
+    /// Nanoseconds since `origin`.
+    passed: AtomicU64,
+}
+
+impl SharedRate {
+    /// A rate that nobody has used yet. It must not be 0.
+    pub fn new(bits_per_second: NonZeroU64, now: Instant) -> Self {
+        Self {
+            bits_per_second: bits_per_second.get(),
+            origin: now,
+            passed: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes `bytes`. False: the rate is used up and nothing was taken.
+    pub fn take(&self, bytes: usize, now: Instant) -> bool {
+        const SECOND: u64 = 1_000_000_000;
+        let now = now.saturating_duration_since(self.origin).as_nanos() as u64;
+        let cost = (bytes as u128 * 8 * u128::from(SECOND)) / u128::from(self.bits_per_second);
+        let Ok(cost) = u64::try_from(cost) else {
+            return false;
+        };
+        let take = |passed: u64| {
+            let after = passed.max(now).checked_add(cost)?;
+            (after - now <= SECOND).then_some(after)
+        };
+        self.passed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
     }
 }
 
@@ -176,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn rounding_does_not_eat_slow_rates() {
+        // A byte a millisecond, asked every 1.9 ms.
+        let start = clock::now();
+        let mut bucket = ByteBucket::new(8000, start);
+        assert!(bucket.take(1000, 8000, start));
+        let taken = (1..=500)
+            .map(|step| start + Duration::from_micros(1900) * step)
+            .map(|at| (0..5).filter(|_| bucket.take(1, 8000, at)).count())
+            .sum::<usize>();
+        assert!((945..=950).contains(&taken), "{taken} of 950");
+    }
+
+    #[test]
     fn bytes_are_limited_to_the_rate() {
         let start = clock::now();
         let mut bucket = ByteBucket::new(80_000, start);
@@ -184,5 +247,21 @@ mod tests {
         let later = start + Duration::from_millis(500);
         assert!(bucket.take(5_000, 80_000, later));
         assert!(!bucket.take(1, 80_000, later));
+    }
+
+    #[test]
+    fn a_shared_rate_is_the_same_for_all_who_draw_on_it() {
+        let start = clock::now();
+        let rate = SharedRate::new(NonZeroU64::new(80_000).unwrap(), start);
+        assert!(rate.take(6_000, start));
+        assert!(rate.take(4_000, start));
+        assert!(!rate.take(1, start), "a second's worth has gone");
+        let later = start + Duration::from_millis(500);
+        assert!(!rate.take(5_001, later));
+        assert!(rate.take(5_000, later));
+        assert!(!rate.take(1, later));
+        let idle = start + Duration::from_secs(60);
+        assert!(rate.take(10_000, idle));
+        assert!(!rate.take(1, idle), "an idle minute saves up one second");
     }
 }

@@ -65,6 +65,7 @@ function openLobby() {
   $('join').addEventListener('click', join);
   $('path').addEventListener('click', () => $('details').showModal());
   $('remote').addEventListener('resize', ui.fitRemote);
+  $('remote').addEventListener('click', ui.toggleFit);
   addEventListener('resize', ui.fitRemote);
   addEventListener('pagehide', () => call?.leave());
   addEventListener('pageshow', (event) => event.persisted && location.reload());

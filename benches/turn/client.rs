@@ -14,7 +14,7 @@ use callbox::turn::stun::{
 use crate::server::{PASSWORD, USER};
 
 /// A way to the server on which messages are exchanged one at a time.
-pub trait Wire {
+pub(crate) trait Wire {
     fn exchange(&mut self, request: &[u8], id: TransactionId) -> anyhow::Result<Vec<u8>>;
 }
 
@@ -39,9 +39,9 @@ impl Wire for UdpSocket {
 }
 
 /// A stream and what was read of it beyond the last message.
-pub struct Framed<S> {
-    pub stream: S,
-    pub unread: Vec<u8>,
+pub(crate) struct Framed<S> {
+    pub(crate) stream: S,
+    pub(crate) unread: Vec<u8>,
 }
 
 impl<S: Read + Write> Wire for Framed<S> {
@@ -67,14 +67,14 @@ impl<S: Read + Write> Wire for Framed<S> {
 
 /// What the server has told us.
 #[derive(Clone, Default)]
-pub struct Session {
+pub(crate) struct Session {
     realm: Vec<u8>,
     nonce: Vec<u8>,
 }
 
 impl Session {
     /// Makes an allocation; returns the relayed address.
-    pub fn allocate(&mut self, wire: &mut dyn Wire) -> anyhow::Result<SocketAddr> {
+    pub(crate) fn allocate(&mut self, wire: &mut dyn Wire) -> anyhow::Result<SocketAddr> {
         let fill = |writer: &mut Writer<'_>| {
             writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
         };
@@ -86,7 +86,7 @@ impl Session {
             .ok_or_else(|| anyhow::anyhow!("no relayed address"))
     }
 
-    pub fn permit(&mut self, wire: &mut dyn Wire, peer: SocketAddr) -> anyhow::Result<()> {
+    pub(crate) fn permit(&mut self, wire: &mut dyn Wire, peer: SocketAddr) -> anyhow::Result<()> {
         let fill = |writer: &mut Writer<'_>| {
             writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
         };
@@ -94,7 +94,7 @@ impl Session {
             .map(|_| ())
     }
 
-    pub fn bind(
+    pub(crate) fn bind(
         &mut self,
         wire: &mut dyn Wire,
         channel: u16,
@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// One request; a challenge is answered once.
-    pub fn request(
+    pub(crate) fn request(
         &mut self,
         wire: &mut dyn Wire,
         method: Method,
@@ -151,7 +151,7 @@ impl Session {
 }
 
 /// A transaction id nobody has used in this run.
-pub fn transaction() -> TransactionId {
+pub(crate) fn transaction() -> TransactionId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut id = [7; 12];
     id[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());

@@ -13,7 +13,7 @@ use crate::server::Server;
 const ALLOCATIONS: usize = 4000;
 
 /// Time and memory of an allocation with a channel.
-pub fn allocations(server: &Server, _: Duration) -> anyhow::Result<Figures> {
+pub(crate) fn allocations(server: &Server, _: Duration) -> anyhow::Result<Figures> {
     let peer: SocketAddr = "127.0.0.1:9".parse()?;
     let mut session = Session::default();
     let mut sockets = Vec::with_capacity(ALLOCATIONS);
@@ -55,7 +55,7 @@ pub fn allocations(server: &Server, _: Duration) -> anyhow::Result<Figures> {
 }
 
 /// Requests without credentials, as fast as one socket sends them.
-pub fn flood(server: &Server, time: Duration) -> anyhow::Result<Figures> {
+pub(crate) fn flood(server: &Server, time: Duration) -> anyhow::Result<Figures> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(server.udp)?;
     socket.set_nonblocking(true)?;

@@ -20,14 +20,14 @@ const CHANNEL: u16 = 0x4001;
 
 /// What packets look like.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub(crate) struct Shape {
     payload: usize,
     train: usize,
     indications: bool,
 }
 
 impl Shape {
-    pub fn new(payload: usize) -> Self {
+    pub(crate) fn new(payload: usize) -> Self {
         Self {
             payload,
             train: 1,
@@ -35,11 +35,11 @@ impl Shape {
         }
     }
 
-    pub fn train(self, train: usize) -> Self {
+    pub(crate) fn train(self, train: usize) -> Self {
         Self { train, ..self }
     }
 
-    pub fn indications(self) -> Self {
+    pub(crate) fn indications(self) -> Self {
         Self {
             indications: true,
             ..self
@@ -153,7 +153,7 @@ fn client(
 }
 
 /// Clients keep a window of packets in flight through the server to a peer that echoes.
-pub fn echo(server: &Server, time: Duration, shape: Shape) -> anyhow::Result<Figures> {
+pub(crate) fn echo(server: &Server, time: Duration, shape: Shape) -> anyhow::Result<Figures> {
     let mut peer = Batched::new(UdpSocket::bind("127.0.0.1:0")?)?;
     let peer_addr = peer.socket.local_addr()?;
     let poller = Poller::new()?;
@@ -227,7 +227,7 @@ pub fn echo(server: &Server, time: Duration, shape: Shape) -> anyhow::Result<Fig
 }
 
 /// Pairs of clients, each bound to the other's relayed address.
-pub fn relay_to_relay(server: &Server, time: Duration) -> anyhow::Result<Figures> {
+pub(crate) fn relay_to_relay(server: &Server, time: Duration) -> anyhow::Result<Figures> {
     let shape = Shape::new(200);
     let poller = Poller::new()?;
     let mut session = Session::default();
@@ -359,7 +359,7 @@ fn paced(server: &Server, time: Duration, rate: f64, echo: bool) -> anyhow::Resu
 }
 
 /// One-way delay at a moderate rate.
-pub fn latency(server: &Server, time: Duration) -> anyhow::Result<Figures> {
+pub(crate) fn latency(server: &Server, time: Duration) -> anyhow::Result<Figures> {
     let mut result = paced(server, time, 20_000.0, false)?;
     result.one_way.sort_unstable();
     let at = |share: f64| {
@@ -383,7 +383,7 @@ pub fn latency(server: &Server, time: Duration) -> anyhow::Result<Figures> {
 }
 
 /// Raises the rate until more than one echo in a thousand is lost.
-pub fn highest_rate(server: &Server, time: Duration) -> anyhow::Result<Figures> {
+pub(crate) fn highest_rate(server: &Server, time: Duration) -> anyhow::Result<Figures> {
     let mut rate = 20_000.0;
     let mut best = 0.0;
     while rate < 1_000_000.0 {

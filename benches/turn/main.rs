@@ -27,7 +27,7 @@ use server::{Kind, Server};
 
 /// What a workload measured: name of the figure, and its value. Lower is better unless the name
 /// says "per second".
-pub type Figures = Vec<(&'static str, f64)>;
+pub(crate) type Figures = Vec<(&'static str, f64)>;
 
 /// One way of loading a server.
 struct Workload {

@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-pub const USER: &str = "bench";
-pub const PASSWORD: &str = "bench-password";
-pub const REALM: &str = "bench";
+pub(crate) const USER: &str = "bench";
+pub(crate) const PASSWORD: &str = "bench-password";
+pub(crate) const REALM: &str = "bench";
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     Callbox,
     Coturn,
     Webrtc,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Callbox, Self::Coturn, Self::Webrtc];
+    pub(crate) const ALL: [Self; 3] = [Self::Callbox, Self::Coturn, Self::Webrtc];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Callbox => "callbox",
             Self::Coturn => "coturn",
@@ -35,10 +35,10 @@ impl Kind {
 }
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
-    pub udp: SocketAddr,
-    pub tls: SocketAddr,
+    pub(crate) udp: SocketAddr,
+    pub(crate) tls: SocketAddr,
     directory: PathBuf,
 }
 
@@ -46,7 +46,7 @@ pub struct Server {
 static NEXT_PORT: AtomicU16 = AtomicU16::new(21_000);
 
 impl Server {
-    pub fn start(kind: Kind, coturn: &str) -> anyhow::Result<Self> {
+    pub(crate) fn start(kind: Kind, coturn: &str) -> anyhow::Result<Self> {
         let port = NEXT_PORT.fetch_add(4, Ordering::Relaxed);
         let address = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         let directory =
@@ -131,7 +131,7 @@ impl Server {
     }
 
     /// Nanoseconds of processor time that all its threads have used.
-    pub fn cpu(&self) -> u64 {
+    pub(crate) fn cpu(&self) -> u64 {
         let tasks = format!("/proc/{}/task", self.process.id());
         fs::read_dir(tasks)
             .map(|tasks| {
@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// Resident bytes.
-    pub fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         fs::read_to_string(format!("/proc/{}/status", self.process.id()))
             .ok()
             .and_then(|status| {
@@ -212,7 +212,7 @@ impl turn::auth::AuthHandler for OneUser {
 }
 
 /// Runs the webrtc-rs server until killed.
-pub fn serve_webrtc(port: u16) -> anyhow::Result<()> {
+pub(crate) fn serve_webrtc(port: u16) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

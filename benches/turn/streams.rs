@@ -19,7 +19,7 @@ const CHANNEL: u16 = 0x4001;
 
 /// How clients reach the server.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Leg {
+pub(crate) enum Leg {
     Tcp,
     Tls,
 }
@@ -70,7 +70,7 @@ struct Client {
 
 /// Packets go through the server to a peer that echoes them. A rate is of packets sent; each is
 /// relayed twice.
-pub fn echo(server: &Server, time: Duration, leg: Leg) -> anyhow::Result<Figures> {
+pub(crate) fn echo(server: &Server, time: Duration, leg: Leg) -> anyhow::Result<Figures> {
     const WINDOW: usize = 16;
     let peer = UdpSocket::bind("127.0.0.1:0")?;
     peer.set_nonblocking(true)?;

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::limit::SharedRate;
 use crate::net::clock;
 use crate::turn::core::quota::Quota;
 use crate::turn::core::{
@@ -48,6 +50,8 @@ pub struct Plan {
     pub total_quota: u32,
     /// Bits a second of one allocation.
     pub max_bps: u64,
+    /// Bits a second of all allocations together and of each direction; 0: no limit.
+    pub max_total_bps: u64,
     /// Unauthenticated answers a second.
     pub unauthenticated_per_second: u32,
 }
@@ -62,6 +66,7 @@ impl Default for Plan {
             user_quota: 0,
             total_quota: 0,
             max_bps: 0,
+            max_total_bps: 0,
             unauthenticated_per_second: 0,
         }
     }
@@ -209,18 +214,21 @@ impl World {
         let users = [(user.to_owned(), password.to_vec())];
         let credentials = Credentials::new(&plan.realm, SECRET, b"nonce secret", users);
         let credentials = Arc::new(credentials);
+        let now = Now {
+            instant: clock::now(),
+            unix: EPOCH,
+        };
         let config = Config {
             credentials: credentials.clone(),
             policy: Arc::new(plan.policy.clone()),
             advertised: plan.advertised,
             bound: [Some(BOUND_V4.into()), Some(V6.into())],
-            relay_ports: plan.ports.clone(),
             max_bps_per_allocation: plan.max_bps,
+            total_rate: NonZeroU64::new(plan.max_total_bps).map(|rate| {
+                let rate = || SharedRate::new(rate, now.instant);
+                Arc::new([rate(), rate()])
+            }),
             unauthenticated_per_second: plan.unauthenticated_per_second,
-        };
-        let now = Now {
-            instant: clock::now(),
-            unix: EPOCH,
         };
         let server = |seed| Server::new(config.clone(), seed, now.instant);
         let quota = Quota::new(plan.user_quota, plan.total_quota);

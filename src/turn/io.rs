@@ -2,9 +2,9 @@
 //! worker, nothing shared on the packet path.
 //!
 //! The kernel keeps a client's datagrams on one worker (SO_REUSEPORT hashes the 4-tuple); streams
-//! are handed out in turn. Workers meet in three places only: the [`directory`] of relayed ports,
-//! read without a lock; the pool, locked when an allocation is made or ends; and each other's
-//! [`mailbox`], for payloads between allocations of two workers.
+//! are handed out in turn. Workers meet in three places only: the directory of relayed ports, read
+//! without a lock; the pool, locked when an allocation is made or ends; and each other's mailbox,
+//! for payloads between allocations of two workers.
 
 mod directory;
 mod mailbox;

@@ -51,6 +51,8 @@ const TABLE: &[Row] = &[
     module(1, "shutdown", &[]),
     // 2: drivers.
     module(2, "turn", &[]),
+    // Fuzz targets and the simulated network they share with the tests of the core.
+    module(2, "fuzzing", &[]),
     module(2, "turn::io", &[]),
     module(2, "signal", &[]),
     module(2, "signal::hub", &[]),

@@ -66,12 +66,13 @@ export class Call {
     return this.#active?.remote ?? null;
   }
 
-  /** How each relay was tried, whether anybody answered at all, and whether the server gave us relays. */
+  /** How each relay was tried, whether the other side kept silent, and whether the server gave us relays. */
   get evidence() {
     const session = this.#next ?? this.#active;
     return {
       relays: session?.report?.list() ?? [],
-      answered: Boolean(session?.pc?.remoteDescription),
+      // Silence of the other side explains a failure only where our own side had something to offer.
+      silent: Boolean(session?.reachable && !session.pc.remoteDescription),
       config: this.#ice.problem,
     };
   }
@@ -82,7 +83,8 @@ export class Call {
 
   /** Tells the other side whether microphone and camera are on. */
   tell() {
-    for (const session of this.#sessions()) this.#signaling.send('media-state', session.uid, this.#media().status);
+    const uids = new Set(this.#sessions().map((session) => session.uid));
+    for (const uid of uids) this.#signaling.send('media-state', uid, this.#media().status);
   }
 
   /** Looks at the connections now: the machine woke up or changed its network. */
@@ -101,8 +103,9 @@ export class Call {
     this.#signaling.close();
   }
 
+  /** The newest first: after a re-join of ours both are with the same member, and frames are for the new one. */
   #sessions() {
-    return [this.#active, this.#next].filter(Boolean);
+    return [this.#next, this.#active].filter(Boolean);
   }
 
   #joined() {
@@ -123,7 +126,7 @@ export class Call {
       return;
     }
     const current = this.#next ?? this.#active;
-    if (current?.uid === uid && current.condition !== 'closed') return;
+    if (current?.uid === uid && current.metAs === this.uid && current.condition !== 'closed') return;
     // Occupied by somebody who is still here. Whom we met before a re-join of ours we may be meeting again.
     if (role === 'offer' && this.#active?.present && this.#active.uid !== uid && this.#active.metAs === this.uid) return;
     const session = new Session({

@@ -1,6 +1,8 @@
 // ICE configuration: asks the server for it, narrows it for a test, and remembers how each relay
 // attempt went so that a failed call can name it. Opens no peer connection itself.
 
+const PATIENCE_MS = 5000;
+
 /** The transport a TURN URL speaks to the relay: 'udp', 'tcp', 'tls'; null for STUN. */
 export function transportOf(url) {
   if (/^turns:/i.test(url)) return 'tls';
@@ -53,7 +55,7 @@ export class IceSource {
       if (pause) await new Promise((done) => setTimeout(done, pause));
       try {
         const ids = new URLSearchParams({ room: this.#room, uid });
-        const reply = await fetch(`/ice?${ids}`, { method: 'POST', cache: 'no-store' });
+        const reply = await fetch(`/ice?${ids}`, { method: 'POST', cache: 'no-store', signal: AbortSignal.timeout?.(PATIENCE_MS) });
         if (!reply.ok) {
           this.problem = reply.status;
           // 403 and the like do not change by asking again; 429 and 5xx may.

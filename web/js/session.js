@@ -18,6 +18,8 @@ export class Session {
   present = true;
   /** What the other side told about itself: `{audio, video}`; null from a foreign client. */
   remote = null;
+  /** Whether we have found any address to be reached at. */
+  reachable = false;
   stream = new MediaStream();
   pc = null;
   report = null;
@@ -32,6 +34,8 @@ export class Session {
   #ignoringOffer = false;
   #candidates = [];
   #work;
+  /** Names our tracks as belonging together; foreign clients show the stream, not the tracks. */
+  #outgoing = new MediaStream();
 
   constructor({ uid, role, tracks, ice, send, change }) {
     this.uid = uid;
@@ -64,7 +68,8 @@ export class Session {
     if (!this.pc || this.condition === 'closed') return;
     const config = await this.#ice();
     if (this.condition === 'closed') return;
-    this.pc.setConfiguration(config);
+    // Older Firefox cannot take new credentials; the old ones are good for hours.
+    this.pc.setConfiguration?.(config);
     this.report = new RelayReport(config);
     this.pc.restartIce();
   }
@@ -74,7 +79,7 @@ export class Session {
     clearTimeout(this.#giveUpTimer);
     this.condition = 'closed';
     if (this.pc) {
-      for (const name of ['icecandidate', 'icecandidateerror', 'negotiationneeded', 'track', 'connectionstatechange']) this.pc[`on${name}`] = null;
+      for (const name of ['icecandidate', 'icecandidateerror', 'icegatheringstatechange', 'negotiationneeded', 'track', 'connectionstatechange']) this.pc[`on${name}`] = null;
       this.pc.close();
     }
   }
@@ -88,6 +93,7 @@ export class Session {
     pc.onicecandidate = ({ candidate }) => {
       this.report.candidate(candidate);
       if (!candidate?.candidate) return;
+      this.reachable = true;
       // Both spellings in use: the course's label/id and the browser's own.
       this.#send('candidate', { label: candidate.sdpMLineIndex, id: candidate.sdpMid, ...candidate.toJSON() });
     };
@@ -97,13 +103,16 @@ export class Session {
       this.stream.addTrack(track);
       this.#change();
     };
+    pc.onicegatheringstatechange = () => {
+      // Nothing to be reached at, as when only relays are allowed and none lets us in: no need to wait for the rest.
+      if (pc.iceGatheringState === 'complete' && !this.reachable && this.condition === 'new') this.#set('failed');
+    };
     pc.onconnectionstatechange = () => this.#follow(pc.connectionState);
     if (this.role !== 'offer') return;
     // Both kinds are always offered: a camera switched on later needs no new negotiation.
-    const stream = new MediaStream();
+    // Without a pause in between, or the first offer would have one of them only.
     for (const kind of ['audio', 'video']) {
-      const { sender } = pc.addTransceiver(kind, { direction: 'sendrecv', streams: [stream] });
-      await sender.replaceTrack(this.#tracks[kind]);
+      pc.addTransceiver(this.#tracks[kind] ?? kind, { direction: 'sendrecv', streams: [this.#outgoing] });
     }
   }
 
@@ -170,8 +179,6 @@ export class Session {
       if (transceiver.sender.track !== this.#tracks[kind]) await transceiver.sender.replaceTrack(this.#tracks[kind]);
     }
   }
-
-  #outgoing = new MediaStream();
 
   #follow(state) {
     clearTimeout(this.#restartTimer);

@@ -30,7 +30,7 @@ export function onAction(run) {
 
 export function setRoom(room, link) {
   for (const element of all('[data-room]')) element.textContent = room;
-  for (const element of all('[data-link]')) element.textContent = link.replace(/^https?:\/\//, '');
+  for (const element of all('[data-link]')) element.textContent = decodeURI(link).replace(/^https?:\/\//, '');
   document.title = `${room} · callbox`;
 }
 
@@ -58,7 +58,7 @@ export function showMedia(media, severalCameras) {
     const kind = button.dataset.do;
     const on = media.status[kind];
     const word = t(WORDS[kind][on ? 0 : 1]);
-    button.setAttribute('aria-pressed', String(on));
+    button.dataset.on = String(on);
     button.setAttribute('aria-label', word);
     button.title = word;
     icon(button, ICONS[kind][on ? 0 : 1]);
@@ -124,7 +124,7 @@ function cardOf(state, evidence) {
   if (state.phase === 'connected') return null;
   if (state.phase === 'waiting' && state.peerLeft) return 'left';
   if (state.phase !== 'failed') return state.phase;
-  return state.reason === 'path' && !evidence.answered ? 'silent' : state.reason;
+  return state.reason === 'path' && evidence.silent ? 'silent' : state.reason;
 }
 
 /** The state of the call: card, banner, what screen readers hear. */
@@ -213,6 +213,11 @@ export function fitRemote() {
   if (!width || !down) return;
   const shape = width / height / (across / down);
   video.classList.toggle('fill', Math.min(shape, 1 / shape) > 0.62);
+}
+
+/** The person's own choice, until the picture or the window changes its shape. */
+export function toggleFit() {
+  $('remote').classList.toggle('fill');
 }
 
 /** Lets the person drag their own picture into another corner. */

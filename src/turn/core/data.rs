@@ -3,8 +3,10 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
+use crate::limit::SharedRate;
 use crate::turn::channel::{self, ChannelNumber};
 use crate::turn::stun::address::{self, Family};
 use crate::turn::stun::header::HEADER_LEN;
@@ -17,7 +19,7 @@ use super::policy::Verdict;
 use super::pool::index;
 use super::server::{Action, Header, Link, Origin, Server};
 
-/// Directions of [`Allocation::rate`].
+/// Directions of [`Allocation::rate`] and of the total rate.
 const UP: usize = 0;
 const DOWN: usize = 1;
 
@@ -116,7 +118,9 @@ impl Server {
         let Some(relay) = allocation.relay(family) else {
             return self.not_permitted();
         };
-        if !within_rate(allocation, UP, payload.len(), limit, now) {
+        if !within_rate(allocation, UP, payload.len(), limit, now)
+            || !within_total(&self.config.total_rate, UP, payload.len(), now)
+        {
             self.stats.over_rate += 1;
             return Action::Nothing;
         }
@@ -141,11 +145,8 @@ impl Server {
                 source: relay.advertised,
                 payload,
             },
-            None if self.config.relay_ports.contains(&peer.port())
-                || self.config.policy.peer(peer) != Verdict::Allowed =>
-            {
-                self.not_permitted()
-            }
+            None if self.config.policy.peer(peer) != Verdict::Allowed => self.not_permitted(),
+            // Another program on this machine, where the policy lets it be reached.
             None => Action::ToPeer {
                 relay: relay.id,
                 peer,
@@ -220,7 +221,9 @@ impl Server {
         if allocation.expires <= now || allocation.permission(source.ip(), now).is_none() {
             return self.not_permitted();
         }
-        if !within_rate(allocation, DOWN, payload.len(), limit, now) {
+        if !within_rate(allocation, DOWN, payload.len(), limit, now)
+            || !within_total(&self.config.total_rate, DOWN, payload.len(), now)
+        {
             self.stats.over_rate += 1;
             return Action::Nothing;
         }
@@ -283,6 +286,18 @@ fn within_rate(
 ) -> bool {
     match &mut allocation.rate {
         Some(rate) => rate[direction].take(bytes, limit, now),
+        None => true,
+    }
+}
+
+fn within_total(
+    total: &Option<Arc<[SharedRate; 2]>>,
+    direction: usize,
+    bytes: usize,
+    now: Instant,
+) -> bool {
+    match total {
+        Some(rates) => rates[direction].take(bytes, now),
         None => true,
     }
 }

@@ -71,6 +71,11 @@ impl Policy {
             Verdict::Denied(Rule::Loopback | Rule::SpecialPurpose | Rule::Metadata) if own => {
                 Verdict::InternalOnly
             }
+            // Even where our address is public: packets from ourselves pass by the firewall that
+            // other programs on this machine may rely on.
+            Verdict::Allowed if own && !self.allow.iter().any(|network| network.contains(ip)) => {
+                Verdict::InternalOnly
+            }
             verdict => verdict,
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::limit::PrefixLimiter;
+use crate::limit::{PrefixLimiter, SharedRate};
 use crate::turn::channel;
 use crate::turn::stun::address::Family;
 use crate::turn::stun::{Class, Message};
@@ -32,10 +32,10 @@ pub struct Config {
     /// Addresses under which our relays are also known: where the sockets are really bound behind
     /// a 1:1 NAT.
     pub bound: [Option<IpAddr>; 2],
-    /// Relay ports: packets to them on our own addresses never leave the process.
-    pub relay_ports: std::ops::RangeInclusive<u16>,
     /// Bits a second of one allocation and direction; 0 = unlimited.
     pub max_bps_per_allocation: u64,
+    /// What all allocations of all workers together may relay: to peers, and to clients.
+    pub total_rate: Option<Arc<[SharedRate; 2]>>,
     /// Unauthenticated answers a second to one prefix, and up to twice as many while no other
     /// prefix shares its buckets; 0 = unlimited.
     pub unauthenticated_per_second: u32,
@@ -87,6 +87,14 @@ pub struct Origin {
     pub client: SocketAddr,
     /// The kind of way.
     pub transport: Transport,
+}
+
+impl Origin {
+    /// What the client is told of itself: a socket for both families sees IPv4 as IPv6, which
+    /// would mislead the client, and make the answer too big besides.
+    pub(super) fn mapped(&self) -> SocketAddr {
+        SocketAddr::new(self.client.ip().to_canonical(), self.client.port())
+    }
 }
 
 /// Names a relay socket between core and driver: two to an allocation, one a family.

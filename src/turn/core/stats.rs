@@ -1,6 +1,6 @@
 //! What a worker has counted. Plain numbers; the driver publishes them.
 
-/// Counters since the start, and two gauges.
+/// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Binding requests answered.

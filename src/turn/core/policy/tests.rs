@@ -67,7 +67,18 @@ fn own_listening_ports_stay_closed_whatever_is_allowed() {
         verdict(&open, "9.9.9.9:3478"),
         Verdict::Denied(Rule::OwnListener)
     );
-    assert_eq!(verdict(&open, "9.9.9.9:5000"), Verdict::Allowed);
+}
+
+#[test]
+fn other_programs_on_our_own_address_are_reached_only_where_it_is_named() {
+    let strict = policy(&[], &[]);
+    assert_eq!(verdict(&strict, "9.9.9.9:5000"), Verdict::InternalOnly);
+    let named = policy(&["9.9.9.9/32"], &[]);
+    assert_eq!(verdict(&named, "9.9.9.9:5000"), Verdict::Allowed);
+    assert_eq!(
+        verdict(&named, "9.9.9.9:443"),
+        Verdict::Denied(Rule::OwnListener)
+    );
 }
 
 #[test]

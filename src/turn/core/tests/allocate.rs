@@ -351,6 +351,18 @@ fn a_binding_is_answered_with_the_address_it_came_from() {
 }
 
 #[test]
+fn an_ipv4_client_of_a_socket_for_both_families_is_told_its_ipv4_address() {
+    let mut world = world();
+    let mut client = Client::at(0, super::addr("[::ffff:198.51.100.1]:7"), b"x".to_vec());
+    let packet = client.bare(Class::Request, Method::BINDING, |_| {});
+    let answer = client.ask(&mut world, &packet);
+    assert_eq!(
+        answer.addresses(AttributeType::XOR_MAPPED_ADDRESS),
+        [super::addr("198.51.100.1:7")]
+    );
+}
+
+#[test]
 fn requests_without_an_allocation_are_437() {
     let mut world = world();
     let mut client = client(&mut world, 1);

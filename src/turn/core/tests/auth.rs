@@ -185,8 +185,10 @@ fn a_seal_without_name_realm_or_nonce_is_400() {
 
 #[test]
 fn bidding_down_is_400() {
-    let offered = PASSWORD_ALGORITHMS.as_slice();
-    let cases: [(Option<&[u8]>, Option<&[u8]>, u16); 9] = [
+    // What the client says it was offered, what it chose, and the answer.
+    type Case = (Option<&'static [u8]>, Option<&'static [u8]>, u16);
+    let offered: &'static [u8] = &PASSWORD_ALGORITHMS;
+    let cases: [Case; 9] = [
         // RFC 8489 section 9.2.4: neither means MD5.
         (None, None, 0),
         (Some(offered), Some(&[0, 1, 0, 0]), 0),
@@ -280,7 +282,7 @@ fn a_credential_that_is_over_allocates_no_more_but_keeps_what_it_has() {
 #[test]
 fn another_users_request_on_the_same_five_tuple_is_441() {
     let (mut world, client, _) = allocated();
-    let mut other = client.clone().named(STATIC_USER.0, STATIC_USER.1);
+    let mut other = client.named(STATIC_USER.0, STATIC_USER.1);
     // Ids of its own, lest it look like a retransmission.
     for _ in 0..10 {
         other.transaction();

@@ -1,0 +1,44 @@
+// One appliance and three browsers for all tests: starting them costs more than most tests take.
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { calls } from './calls.js';
+import { people } from './people.js';
+import { texts } from './texts.js';
+import { Appliance, Person, launch, trustingHome } from './support.js';
+
+const root = fs.mkdtempSync(path.join(os.tmpdir(), 'callbox-browser-'));
+const stage = {};
+
+before(async () => {
+  stage.appliance = await Appliance.start(root);
+  const home = trustingHome(root, await stage.appliance.certificate());
+  // Two processes for the two sides of a call, a third that denies camera and microphone.
+  stage.left = await launch(home);
+  stage.right = await launch(home);
+  stage.denying = await launch(home, { allowDevices: false });
+});
+
+after(async () => {
+  for (const browser of [stage.left, stage.right, stage.denying]) await browser?.close();
+  await stage.appliance?.stop();
+  fs.rmSync(root, { recursive: true, force: true });
+});
+
+texts();
+calls(stage);
+people(stage);
+
+test('an interrupted appliance ends cleanly, and the page says that the server is gone', async () => {
+  const person = await Person.enter(stage.left, stage.appliance, '/r/last-one');
+  await person.join();
+  await person.reaches('waiting');
+  const { code, signal } = await stage.appliance.stop();
+  assert.deepEqual({ code, signal }, { code: 0, signal: null }, stage.appliance.output);
+  await person.reaches('failed', (state) => state.reason === 'server');
+  assert.equal(await person.text('#card-title'), 'The server does not answer');
+  await person.goHome([/WebSocket connection to .* failed/]);
+});

@@ -1,0 +1,188 @@
+// What the browser tests stand on: a running `callbox try`, browsers that trust its certificate, and
+// pages that note everything they should not have done.
+
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import tls from 'node:tls';
+import { chromium } from 'playwright-core';
+
+const FLAGS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream',
+];
+
+/** Waits until `probe` gives something true; sentences, not time-outs, say what was missing. */
+export async function until(what, probe, ms = 30000) {
+  const deadline = Date.now() + ms;
+  let last;
+  for (;;) {
+    last = await probe();
+    if (last === true) return;
+    if (Date.now() > deadline) assert.fail(`not within ${ms / 1000} s: ${what}; last seen: ${JSON.stringify(last)}`);
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}
+
+/** The appliance under test with a state directory of its own. */
+export class Appliance {
+  #child;
+  #output = '';
+
+  static async start(root) {
+    const appliance = new Appliance();
+    const env = { PATH: process.env.PATH, HOME: root, XDG_STATE_HOME: path.join(root, 'state') };
+    const child = spawn(process.env.CALLBOX_BIN, ['try', '--port', '0'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    appliance.#child = child;
+    child.stdout.on('data', (text) => (appliance.#output += text));
+    child.stderr.on('data', (text) => (appliance.#output += text));
+    appliance.ended = new Promise((done) => child.on('close', (code, signal) => done({ code, signal })));
+    await until('callbox prints its address', () => {
+      if (child.exitCode !== null) throw new Error(`callbox ended early:\n${appliance.#output}`);
+      appliance.port = Number(appliance.#output.match(/https:\/\/localhost:(\d+)\//)?.[1]);
+      return appliance.port > 0 || appliance.#output;
+    });
+    appliance.origin = `https://localhost:${appliance.port}`;
+    return appliance;
+  }
+
+  get output() {
+    return this.#output;
+  }
+
+  /** The certificate it shows, DER. */
+  certificate() {
+    return new Promise((done, fail) => {
+      const socket = tls.connect({ port: this.port, servername: 'localhost', rejectUnauthorized: false }, () => {
+        done(socket.getPeerCertificate().raw);
+        socket.destroy();
+      });
+      socket.on('error', fail);
+    });
+  }
+
+  stop() {
+    if (this.#child.exitCode === null) this.#child.kill('SIGINT');
+    return this.ended;
+  }
+}
+
+/** A home directory whose NSS database trusts this one certificate, so that no check has to be off. */
+export function trustingHome(root, certificate) {
+  const home = path.join(root, 'home');
+  const database = path.join(home, '.pki', 'nssdb');
+  fs.mkdirSync(database, { recursive: true });
+  const file = path.join(root, 'certificate.der');
+  fs.writeFileSync(file, certificate);
+  execFileSync('certutil', ['-N', '-d', `sql:${database}`, '--empty-password']);
+  execFileSync('certutil', ['-A', '-d', `sql:${database}`, '-n', 'callbox', '-t', 'P,,', '-i', file]);
+  return home;
+}
+
+export function launch(home, { allowDevices = true } = {}) {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    args: [...FLAGS, allowDevices ? '--use-fake-ui-for-media-stream' : '--deny-permission-prompts'],
+    env: { ...process.env, HOME: home },
+  });
+}
+
+export function hasNetwork() {
+  return Object.values(os.networkInterfaces()).flat().some((address) => !address.internal && address.family === 'IPv4');
+}
+
+/** One person: a fresh context with one page, and a list of everything it did wrong. */
+export class Person {
+  faults = [];
+
+  static async enter(browser, appliance, where, options = {}) {
+    const person = new Person();
+    const { setUp, ...rest } = options;
+    person.context = await browser.newContext({ locale: 'en-US', viewport: { width: 1280, height: 800 }, ...rest });
+    const page = await person.context.newPage();
+    person.page = page;
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) person.faults.push(`console ${message.type()}: ${message.text()}`);
+    });
+    page.on('pageerror', (error) => person.faults.push(`exception: ${error.message}`));
+    page.on('request', (request) => {
+      if (new URL(request.url()).origin !== appliance.origin) person.faults.push(`foreign request: ${request.url()}`);
+    });
+    page.on('response', (response) => {
+      if (response.status() >= 400) person.faults.push(`${response.status()} ${response.url()}`);
+    });
+    await page.addInitScript(() => {
+      window.violations = [];
+      addEventListener('securitypolicyviolation', (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+      // To cut a connection as a network does, a test needs to get hold of it.
+      window.sockets = [];
+      const Original = WebSocket;
+      window.WebSocket = class extends Original {
+        constructor(...rest) {
+          super(...rest);
+          window.sockets.push(this);
+        }
+      };
+    });
+    await setUp?.(page);
+    await page.goto(appliance.origin + where);
+    return person;
+  }
+
+  async join() {
+    await this.page.waitForFunction(() => !window.callbox.media || document.querySelector('#lobby-asking').hidden);
+    await this.page.click('#join');
+  }
+
+  state() {
+    return this.page.evaluate(() => window.callbox.state);
+  }
+
+  stats() {
+    return this.page.evaluate(() => window.callbox.stats());
+  }
+
+  async frames() {
+    return (await this.stats()).quality?.frames ?? 0;
+  }
+
+  /** Waits for a phase. */
+  reaches(phase, more = () => true, ms = 30000) {
+    return until(`phase ${phase}`, async () => {
+      const state = await this.state();
+      return (state.phase === phase && more(state)) || state;
+    }, ms);
+  }
+
+  /** Waits until so many more frames of the other side were decoded. */
+  async decodes(count) {
+    const before = await this.frames();
+    await until(`${count} more decoded frames`, async () => {
+      const now = (await this.frames()) - before;
+      return now >= count || now;
+    }, 30000);
+  }
+
+  text(selector) {
+    return this.page.locator(selector).innerText();
+  }
+
+  visible(selector) {
+    return this.page.locator(selector).isVisible();
+  }
+
+  sees(selector, ms) {
+    return until(`${selector} is visible`, () => this.visible(selector), ms);
+  }
+
+  /** Checks that nothing forbidden happened and goes home. */
+  async goHome(allowed = []) {
+    const violations = await this.page.evaluate(() => window.violations);
+    const faults = [...this.faults, ...violations].filter((fault) => !allowed.some((pattern) => pattern.test(fault)));
+    await this.context.close();
+    assert.deepEqual(faults, []);
+  }
+}
