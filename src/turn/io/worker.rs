@@ -33,9 +33,6 @@ const READS_PER_TURN: usize = 4;
 /// Letters taken in one turn.
 const MAIL_PER_TURN: usize = 256;
 
-/// A stream that has had no allocation for this long is closed.
-const STREAM_WITHOUT_ALLOCATION: Duration = Duration::from_secs(30);
-
 /// Room for the longest answer.
 const ANSWER: usize = 1500;
 
@@ -447,7 +444,7 @@ impl Worker {
             .last()
             .copied()
             .unwrap_or(self.streams.len() as u32);
-        let Ok(stream) = Stream::new(client) else {
+        let Ok(stream) = Stream::new(client, now.instant) else {
             return;
         };
         let token = Token::Stream(at).encode();
@@ -462,11 +459,11 @@ impl Worker {
         if self.free_streams.pop().is_none() {
             self.streams.push(None);
         }
+        let deadline = stream.deadline;
         if let Some(place) = self.streams.get_mut(at as usize) {
             *place = Some(Box::new(stream));
         }
-        self.stream_timers
-            .insert(at, now.instant + STREAM_WITHOUT_ALLOCATION);
+        self.stream_timers.insert(at, deadline);
         // What was read before the hand-over may hold whole messages, and what TLS has buffered
         // makes no socket ready.
         self.read_stream(now, at);
@@ -483,7 +480,7 @@ impl Worker {
     }
 
     fn read_stream(&mut self, now: Now, at: u32) {
-        for _ in 0..READS_PER_TURN {
+        for reads in 0.. {
             if self.arena.free() == 0 {
                 self.flush(now);
             }
@@ -491,6 +488,9 @@ impl Worker {
             let Some(stream) = stream_mut(&mut self.streams, at) else {
                 return;
             };
+            if reads >= READS_PER_TURN && !stream.holds_plaintext() {
+                return;
+            }
             let origin = Origin {
                 link: Link::Stream(at),
                 client: stream.peer,
@@ -585,14 +585,15 @@ impl Worker {
             let mut due = Vec::new();
             self.stream_timers.expire(now.instant, &mut due);
             for at in due {
-                if stream_mut(&mut self.streams, at).is_none() {
+                let Some(stream) = stream_mut(&mut self.streams, at) else {
                     continue;
-                }
-                if self.core.has_allocation(Link::Stream(at)) {
-                    self.stream_timers
-                        .insert(at, now.instant + STREAM_WITHOUT_ALLOCATION);
-                } else {
+                };
+                // The timer may be that of an earlier stream in the same place.
+                let has_allocation = self.core.has_allocation(Link::Stream(at));
+                if stream.is_overdue(has_allocation, now.instant) {
                     self.close_stream(at);
+                } else {
+                    self.stream_timers.insert(at, stream.deadline);
                 }
             }
         }
