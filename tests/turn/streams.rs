@@ -1,6 +1,7 @@
 //! Clients over TCP: framing, readers that do not read, connections that break.
 
-use std::net::{Shutdown, UdpSocket};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use callbox::net::clock;
@@ -9,7 +10,7 @@ use socket2::SockRef;
 
 use super::client::{Client, Heard, Wire};
 use super::datagrams::{Echo, payload};
-use super::harness::{Setup, until};
+use super::harness::{PATIENCE, Setup, until};
 
 #[test]
 fn a_stream_may_come_byte_by_byte_on_either_port() {
@@ -24,7 +25,7 @@ fn a_stream_may_come_byte_by_byte_on_either_port() {
         for byte in &allocate {
             client.transmit(&[*byte]);
         }
-        let answer = client.receive(clock::now() + super::harness::PATIENCE);
+        let answer = client.receive(clock::now() + PATIENCE);
         assert!(answer.is_some(), "a challenge");
         let (mut client, _) = client.allocated();
         assert_eq!(client.bind(0x4000, echo.address).error(), None);
@@ -79,6 +80,23 @@ fn garbage_closes_its_own_stream_and_no_other() {
     }
     good.say(0x4000, b"undisturbed");
     assert_eq!(good.hears().payload(), b"undisturbed");
+}
+
+#[test]
+fn a_stranger_cannot_leave_a_long_message_unfinished_with_us() {
+    let callbox = Setup::default().start();
+    let mut stream = TcpStream::connect(callbox.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The header of a Binding request that says 60,000 bytes will follow.
+    let mut begun = vec![0, 1, 0xEA, 0x60, 0x21, 0x12, 0xA4, 0x42];
+    begun.resize(8_000, 0);
+    stream.write_all(&begun).unwrap();
+    let ended = stream.read(&mut [0; 100]);
+    let reset = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
+    assert!(
+        matches!(&ended, Ok(0)) || ended.as_ref().is_err_and(reset),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use rustls::ServerConnection;
 
@@ -16,6 +17,10 @@ use crate::turn::core::Transport;
 
 /// Bytes that wait for a client at most: half a second of 2 Mbit/s video.
 const MAX_WAITING: usize = 128 * 1024;
+
+/// A stream that has had no allocation for this long is closed: a client waits 39.5 s for an answer
+/// (RFC 8489 section 6.2.2).
+const WITHOUT_ALLOCATION: Duration = Duration::from_secs(40);
 
 /// A buffer that grew beyond this is given back once it is empty.
 const KEPT_CAPACITY: usize = 4 * 1024;
@@ -45,12 +50,14 @@ pub(super) struct Stream {
     pub(super) interest: Interest,
     /// Already in the list of streams to be flushed.
     pub(super) dirty: bool,
+    /// When it is closed, unless it has an allocation then.
+    pub(super) deadline: Instant,
     _permit: Box<dyn Send>,
 }
 
 impl Stream {
     /// Takes over a connection; what was read of it before is [`Stream::pending`].
-    pub(super) fn new(client: ClientStream) -> io::Result<Self> {
+    pub(super) fn new(client: ClientStream, now: Instant) -> io::Result<Self> {
         client.socket.set_nonblocking(true)?;
         Ok(Self {
             socket: client.socket,
@@ -61,7 +68,25 @@ impl Stream {
             written: 0,
             interest: Interest::Read,
             dirty: false,
+            deadline: now + WITHOUT_ALLOCATION,
             _permit: client.permit,
+        })
+    }
+
+    /// Whether it has gone without an allocation for too long. If not, [`Stream::deadline`] is when
+    /// to ask again.
+    pub(super) fn is_overdue(&mut self, has_allocation: bool, now: Instant) -> bool {
+        if has_allocation {
+            self.deadline = now + WITHOUT_ALLOCATION;
+        }
+        self.deadline <= now
+    }
+
+    /// Whether decrypted bytes wait that no readiness will tell of.
+    pub(super) fn holds_plaintext(&mut self) -> bool {
+        self.tls.as_mut().is_some_and(|tls| {
+            tls.process_new_packets()
+                .is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
         })
     }
 
@@ -188,5 +213,38 @@ fn wrote(result: io::Result<usize>) -> io::Result<usize> {
             Err(io::ErrorKind::WouldBlock.into())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::clock;
+
+    fn stream(now: Instant) -> Stream {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        let client = ClientStream {
+            socket: TcpStream::connect(local).unwrap(),
+            tls: None,
+            peer: local,
+            local,
+            received: Vec::new(),
+            permit: Box::new(()),
+        };
+        Stream::new(client, now).unwrap()
+    }
+
+    #[test]
+    fn a_stream_has_its_whole_time_however_early_it_is_looked_at() {
+        let start = clock::now();
+        // A timer of an earlier stream in the same place may come up right away.
+        let mut stream = stream(start);
+        assert!(!stream.is_overdue(false, start));
+        let end = start + WITHOUT_ALLOCATION;
+        assert!(!stream.is_overdue(false, end - Duration::from_millis(1)));
+        assert!(!stream.is_overdue(true, end));
+        assert!(!stream.is_overdue(false, end));
+        assert!(stream.is_overdue(false, end + WITHOUT_ALLOCATION));
     }
 }

@@ -33,9 +33,9 @@ const READS_PER_TURN: usize = 4;
 /// Letters taken in one turn.
 const MAIL_PER_TURN: usize = 256;
 
-/// A stream that has had no allocation for this long is closed: a client waits 39.5 s for an answer
-/// (RFC 8489 section 6.2.2).
-const STREAM_WITHOUT_ALLOCATION: Duration = Duration::from_secs(40);
+/// Bytes of an unfinished message that a stream without an allocation may leave with us. What such
+/// a client has to say is a request of some hundred bytes; the rest would be memory for nothing.
+const PENDING_WITHOUT_ALLOCATION: usize = 4 * 1024;
 
 /// Room for the longest answer.
 const ANSWER: usize = 1500;
@@ -448,7 +448,7 @@ impl Worker {
             .last()
             .copied()
             .unwrap_or(self.streams.len() as u32);
-        let Ok(stream) = Stream::new(client) else {
+        let Ok(stream) = Stream::new(client, now.instant) else {
             return;
         };
         let token = Token::Stream(at).encode();
@@ -463,11 +463,11 @@ impl Worker {
         if self.free_streams.pop().is_none() {
             self.streams.push(None);
         }
+        let deadline = stream.deadline;
         if let Some(place) = self.streams.get_mut(at as usize) {
             *place = Some(Box::new(stream));
         }
-        self.stream_timers
-            .insert(at, now.instant + STREAM_WITHOUT_ALLOCATION);
+        self.stream_timers.insert(at, deadline);
         // What was read before the hand-over may hold whole messages, and what TLS has buffered
         // makes no socket ready.
         self.read_stream(now, at);
@@ -484,7 +484,7 @@ impl Worker {
     }
 
     fn read_stream(&mut self, now: Now, at: u32) {
-        for _ in 0..READS_PER_TURN {
+        for reads in 0.. {
             if self.arena.free() == 0 {
                 self.flush(now);
             }
@@ -492,6 +492,9 @@ impl Worker {
             let Some(stream) = stream_mut(&mut self.streams, at) else {
                 return;
             };
+            if reads >= READS_PER_TURN && !stream.holds_plaintext() {
+                return;
+            }
             let origin = Origin {
                 link: Link::Stream(at),
                 client: stream.peer,
@@ -516,7 +519,9 @@ impl Worker {
             let Some(rest) = self.handle_frames(now, &origin, base..end) else {
                 return self.close_stream(at);
             };
-            if outcome == ReadOutcome::Closed {
+            let claims_memory = rest.len() > PENDING_WITHOUT_ALLOCATION
+                && !self.core.has_allocation(Link::Stream(at));
+            if outcome == ReadOutcome::Closed || claims_memory {
                 return self.close_stream(at);
             }
             if let Some(stream) = stream_mut(&mut self.streams, at) {
@@ -586,14 +591,15 @@ impl Worker {
             let mut due = Vec::new();
             self.stream_timers.expire(now.instant, &mut due);
             for at in due {
-                if stream_mut(&mut self.streams, at).is_none() {
+                let Some(stream) = stream_mut(&mut self.streams, at) else {
                     continue;
-                }
-                if self.core.has_allocation(Link::Stream(at)) {
-                    self.stream_timers
-                        .insert(at, now.instant + STREAM_WITHOUT_ALLOCATION);
-                } else {
+                };
+                // The timer may be that of an earlier stream in the same place.
+                let has_allocation = self.core.has_allocation(Link::Stream(at));
+                if stream.is_overdue(has_allocation, now.instant) {
                     self.close_stream(at);
+                } else {
+                    self.stream_timers.insert(at, stream.deadline);
                 }
             }
         }
