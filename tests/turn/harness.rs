@@ -117,6 +117,19 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// Relay ports for callbox and for coturn, in no test that runs at the same time: a reserved port
+/// must not be another server's by the time its token comes.
+pub(crate) fn relay_ports() -> [std::ops::RangeInclusive<u16>; 2] {
+    const SLICES: u16 = 4;
+    const HALF: u16 = 565;
+    // nextest numbers the tests that run together.
+    let slot = std::env::var("NEXTEST_TEST_GLOBAL_SLOT").ok();
+    let slot = slot.and_then(|slot| slot.parse::<u16>().ok());
+    let slot = slot.unwrap_or_else(|| std::process::id() as u16) % SLICES;
+    let first = 61_000 + slot * 2 * HALF;
+    [first, first + HALF].map(|first| first..=first + HALF - 1)
+}
+
 /// What a test wants to be different.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -156,17 +169,20 @@ impl Setup {
             true => "",
             false => "workers = 1\n",
         };
+        let [relays, _] = relay_ports();
         format!(
             "external_ip = {}\nstate_dir = \"{}\"\n\
              [log]\nlevel = \"debug\"\n\
              [front]\nhttps = [\"127.0.0.1:{https}\"]\nhttp = []\n\
-             [turn]\nlisten = {}\nallow_peers = {}\nrelay_ports = \"61000-65535\"\n\
+             [turn]\nlisten = {}\nallow_peers = {}\nrelay_ports = \"{}-{}\"\n\
              secret = \"{SECRET}\"\n\
              static_users = [{{ username = \"{USER}\", password = \"{PASSWORD}\" }}]\n{workers}{}\n",
             list(&self.external_ip, ""),
             directory.file("state").display(),
             list(&self.listen, &format!(":{port}")),
             list(&self.allow_peers, ""),
+            relays.start(),
+            relays.end(),
             self.turn,
         )
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::harness::{
     Callbox, Directory, LOCALHOST, PASSWORD, Process, Run, SECRET, Setup, USER, answers_binding,
-    free_port, until,
+    free_port, relay_ports, until,
 };
 
 /// A client that has lost packets waits for them for a while before it gives up.
@@ -30,13 +30,15 @@ impl Coturn {
         fs::write(&cert, made.cert.pem()).unwrap();
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         let (port, tls) = (free_port(), free_port());
+        let [_, relays] = relay_ports();
         let mut command = Command::new("turnserver");
         command
             .args(["-n", "--no-cli", "-a", "-r", "coturn", "--no-dtls"])
             .args(["--allow-loopback-peers", "--log-file=stdout"])
             .args(["-L", "127.0.0.1", "-L", "::1"])
             .args(["-E", "127.0.0.1", "-E", "::1"])
-            .args(["--min-port", "61000", "--max-port", "65535"])
+            .args(["--min-port", &relays.start().to_string()])
+            .args(["--max-port", &relays.end().to_string()])
             .args(["-p", &port.to_string()])
             .args(["--tls-listening-port", &tls.to_string()])
             .arg(format!("--user={USER}:{PASSWORD}"))

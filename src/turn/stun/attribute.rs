@@ -82,6 +82,8 @@ attribute_types! {
     SOFTWARE = 0x8022,
     /// RFC 8489 14.15
     ALTERNATE_SERVER = 0x8023,
+    /// What Debian 12's coturn and its client call ADDITIONAL-ADDRESS-FAMILY, after a draft.
+    DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032,
     /// RFC 8489 14.7
     FINGERPRINT = 0x8028,
 }

@@ -266,7 +266,9 @@ impl Wish {
             return Err(ErrorCode::UnsupportedTransport);
         }
         let requested = request.value(AttributeType::REQUESTED_ADDRESS_FAMILY);
-        let additional = request.value(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
+        let additional = request
+            .value(AttributeType::ADDITIONAL_ADDRESS_FAMILY)
+            .or_else(|| request.value(AttributeType::DRAFT_ADDITIONAL_ADDRESS_FAMILY));
         let even = match request.value(AttributeType::EVEN_PORT) {
             Some(&[flags]) if flags & 0x80 != 0 => Some(Even::WithNext),
             Some(&[_]) => Some(Even::Alone),

@@ -147,6 +147,21 @@ fn both_families_come_with_one_allocation() {
 }
 
 #[test]
+fn both_families_may_be_asked_for_by_the_number_of_debians_coturn() {
+    let mut world = world();
+    let mut client = client(&mut world, 1);
+    client.log_in(&mut world);
+    let answer = client.call(&mut world, Method::ALLOCATE, |writer| {
+        udp(writer);
+        writer.attribute(
+            AttributeType::DRAFT_ADDITIONAL_ADDRESS_FAMILY,
+            &[2, 0, 0, 0],
+        );
+    });
+    assert_eq!(answer.relayed().len(), 2);
+}
+
+#[test]
 fn when_one_of_two_families_fails_the_answer_says_which_and_why() {
     for (offered, missing) in [
         ([Some(V4.into()), None], Family::V6),
