@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::net::stream::ClientStream;
@@ -13,6 +13,10 @@ use crate::net::sys;
 /// Letters that wait. Each is a connection, or a round's worth of packets from another worker;
 /// what does not fit is dropped, as any full queue of packets drops.
 const CAPACITY: usize = 1024;
+
+/// Payload bytes that wait. A worker that keeps up has a round's worth at most; for one that does
+/// not, packets this old are worth nothing.
+const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
 
 /// One letter.
 #[derive(Debug)]
@@ -23,6 +27,15 @@ pub(super) enum Mail {
     Packets(Packets),
     /// No new allocations.
     Drain,
+}
+
+impl Mail {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Packets(packets) => packets.bytes.len(),
+            Self::Stream(_) | Self::Drain => 0,
+        }
+    }
 }
 
 /// Payloads between relayed addresses of ours, one behind the other.
@@ -48,6 +61,7 @@ pub(super) struct Mailbox {
     sender: SyncSender<Mail>,
     bell: Arc<OwnedFd>,
     stop: Arc<AtomicBool>,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The worker's end.
@@ -56,25 +70,40 @@ pub(super) struct Inbox {
     receiver: Receiver<Mail>,
     bell: Arc<OwnedFd>,
     stop: Arc<AtomicBool>,
+    /// Payload bytes in the queue.
+    waiting: Arc<AtomicUsize>,
 }
 
 pub(super) fn new() -> io::Result<(Mailbox, Inbox)> {
     let (sender, receiver) = sync_channel(CAPACITY);
     let bell = Arc::new(sys::event_fd()?);
     let stop = Arc::new(AtomicBool::new(false));
+    let waiting = Arc::new(AtomicUsize::new(0));
     let inbox = Inbox {
         receiver,
         bell: bell.clone(),
         stop: stop.clone(),
+        waiting: waiting.clone(),
     };
-    Ok((Mailbox { sender, bell, stop }, inbox))
+    let mailbox = Mailbox {
+        sender,
+        bell,
+        stop,
+        waiting,
+    };
+    Ok((mailbox, inbox))
 }
 
 impl Mailbox {
     /// Puts a letter in, or drops it when the box is full.
     pub(super) fn send(&self, mail: Mail) {
-        if self.sender.try_send(mail).is_ok() {
+        let bytes = mail.bytes();
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= CAPACITY_BYTES
+            && self.sender.try_send(mail).is_ok()
+        {
             sys::notify(self.bell.as_fd());
+        } else {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
@@ -103,6 +132,35 @@ impl Inbox {
 
     /// The next letter.
     pub(super) fn next(&self) -> Option<Mail> {
-        self.receiver.try_recv().ok()
+        let mail = self.receiver.try_recv().ok()?;
+        self.waiting.fetch_sub(mail.bytes(), Ordering::Relaxed);
+        Some(mail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(bytes: usize) -> Mail {
+        Mail::Packets(Packets {
+            bytes: vec![0; bytes],
+            entries: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_worker_that_does_not_read_costs_a_limited_number_of_bytes() {
+        let (mailbox, inbox) = new().unwrap();
+        for _ in 0..100 {
+            mailbox.send(packets(CAPACITY_BYTES / 4));
+        }
+        assert_eq!(inbox.waiting.load(Ordering::Relaxed), CAPACITY_BYTES);
+        mailbox.send(Mail::Drain);
+        let kept = std::iter::from_fn(|| inbox.next()).count();
+        assert_eq!(kept, 5, "four payloads, and the word that weighs nothing");
+        assert_eq!(inbox.waiting.load(Ordering::Relaxed), 0);
+        mailbox.send(packets(1));
+        assert!(inbox.next().is_some(), "it goes on");
     }
 }
