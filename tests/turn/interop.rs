@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use callbox::turn::stun::{AttributeType, Method};
+
+use super::client::Client;
 use super::harness::{
     Callbox, Directory, LOCALHOST, PASSWORD, Process, Run, SECRET, Setup, USER, answers_binding,
     free_port, relay_ports, until,
@@ -188,6 +191,25 @@ fn coturns_client_loses_no_more_over_udp_and_tcp_than_with_coturn() {
     ];
     let runs = runs.map(|(options, to)| site.both(&format!("{options} -n 50 -z 10"), to));
     compare(runs.into(), 0);
+}
+
+#[test]
+fn a_dual_allocation_may_be_asked_for_by_the_number_of_the_draft() {
+    let site = Site::start();
+    // It refreshes one family or both, at random; each must be there.
+    let runs = (0..6).map(|_| site.both("-Z -y -n 10 -z 10", "127.0.0.1"));
+    let runs: Vec<_> = runs.collect();
+    let mut client = Client::udp(site.callbox.address);
+    let answer = client.request(Method::ALLOCATE, |writer| {
+        writer.u32(AttributeType::REQUESTED_TRANSPORT, 17 << 24);
+        writer.u32(AttributeType(0x8032), 2 << 24);
+    });
+    assert_eq!(answer.error(), None);
+    let answer = client.request(Method::REFRESH, |writer| {
+        writer.u32(AttributeType::REQUESTED_ADDRESS_FAMILY, 2 << 24);
+    });
+    assert_eq!(answer.error(), None, "the IPv6 half is there");
+    compare(runs, 0);
 }
 
 #[test]
