@@ -3,6 +3,7 @@
 //! Not part of the crate's interface.
 
 pub mod client;
+pub mod front;
 pub mod turn_core;
 pub mod world;
 

@@ -39,3 +39,18 @@ fn stream_frame_survives_its_corpus() {
 fn turn_core_survives_its_corpus() {
     replay("turn_core", fuzzing::turn_core::run);
 }
+
+#[test]
+fn sniff_survives_its_corpus() {
+    replay("sniff", fuzzing::front::sniff);
+}
+
+#[test]
+fn router_survives_its_corpus() {
+    replay("router", fuzzing::front::router);
+}
+
+#[test]
+fn course_frame_survives_its_corpus() {
+    replay("course_frame", fuzzing::front::course_frame);
+}

@@ -1,0 +1,85 @@
+//! What strangers say first: the bytes of a connection, the path of a request, the text of a frame.
+
+use std::path::{Component, Path};
+
+use hyper::Method;
+
+use crate::assets::negotiate::Accepted;
+use crate::front::route::{self, Role};
+use crate::front::sniff::{self, MAX_BYTES, Sniff};
+use crate::http::router::{Route, Upgrade, route};
+use crate::signal::core::{Claim, MEMBER_ID_MAX, MemberId, ROOM_NAME_MAX, Recipient, RoomName};
+use crate::signal::dialect::{Request, course};
+
+/// The first bytes of a connection: a verdict stays what it was, and comes in time.
+pub fn sniff(bytes: &[u8]) {
+    let whole = sniff::sniff(bytes);
+    for end in 0..bytes.len().min(MAX_BYTES) {
+        let early = sniff::sniff(&bytes[..end]);
+        assert!(early == Sniff::Incomplete || early == whole);
+    }
+    assert!(bytes.len() < MAX_BYTES || whole != Sniff::Incomplete);
+    for role in [Role::Https, Role::Http, Role::Turn] {
+        let _ = route::outer(role, whole);
+        // The rest of the input as the name of a protocol.
+        let _ = route::inner(role, bytes.get(1..), whole);
+    }
+}
+
+/// A path from anybody: what comes out stays below the root.
+pub fn router(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    for method in [Method::GET, Method::POST, Method::OPTIONS] {
+        for upgrade in [Upgrade::None, Upgrade::WebSocket] {
+            if let Route::Asset(path) = route(&method, text, upgrade, "/ws") {
+                assert!(!path.starts_with('/'));
+                assert!(!path.contains(['\0', '\\', '\r', '\n']));
+                let below = Path::new(&path)
+                    .components()
+                    .all(|part| matches!(part, Component::Normal(_)));
+                assert!(below, "{path:?}");
+            }
+        }
+    }
+    let _ = Accepted::parse(text).choose(true, true);
+}
+
+/// A frame of the course dialect: what is understood is within bounds.
+pub fn course_frame(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    match course::parse(text) {
+        Ok(Request::Join { room, member }) => {
+            check_room(&room);
+            check_member(&member);
+        }
+        Ok(Request::Leave(claim)) => check_claim(&claim),
+        Ok(Request::Relay { claim, to }) => {
+            check_claim(&claim);
+            if let Recipient::Member(member) = to {
+                check_member(&member);
+            }
+        }
+        // What we answer must be JSON: some clients die of anything else.
+        Ok(Request::Reply(reply)) => {
+            serde_json::from_str::<serde_json::Value>(&reply).expect("replies are JSON");
+        }
+        Ok(Request::Nothing) | Err(_) => {}
+    }
+}
+
+fn check_claim(claim: &Claim) {
+    claim.room.iter().for_each(check_room);
+    claim.member.iter().for_each(check_member);
+}
+
+fn check_room(room: &RoomName) {
+    assert!(room.as_str().len() <= ROOM_NAME_MAX);
+}
+
+fn check_member(member: &MemberId) {
+    assert!((1..=MEMBER_ID_MAX).contains(&member.as_str().len()));
+}
