@@ -145,9 +145,15 @@ fn client(
     session: &mut Session,
     peer: SocketAddr,
 ) -> anyhow::Result<(UdpSocket, SocketAddr)> {
-    let mut socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.connect(server.udp)?;
-    let relayed = session.allocate(&mut socket)?;
+    // The kernel may hand out a port whose allocation of an earlier round still lives: 437.
+    let (mut socket, relayed) = (0..16)
+        .find_map(|_| {
+            let mut socket = UdpSocket::bind("127.0.0.1:0").ok()?;
+            socket.connect(server.udp).ok()?;
+            let relayed = session.allocate(&mut socket).ok()?;
+            Some((socket, relayed))
+        })
+        .ok_or_else(|| anyhow::anyhow!("no allocation"))?;
     session.permit(&mut socket, peer)?;
     Ok((socket, relayed))
 }
