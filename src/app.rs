@@ -106,7 +106,8 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let state = StateDir::open(&settings.state_dir)?;
     let advertised = interface::advertised(&settings.external_ip);
-    let certificates = certificate(&settings, &state, &advertised, &provider)?;
+    let local = interface::local();
+    let certificates = certificate(&settings, &state, &advertised, &local, &provider)?;
     let mut reload = Reload {
         hangup: signal(SignalKind::hangup()).map_err(|error| Error::System("signals", error))?,
         tls: settings.tls.clone(),
@@ -128,11 +129,12 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         config: turn_config(
             &settings,
             &advertised,
+            &local,
             secret.expose(),
             nonce_secret.expose(),
             &listeners,
         ),
-        relay_bind: relay_bind(&advertised),
+        relay_bind: relay_bind(&advertised, &local),
         pool: Pool::new(
             settings.turn.relay_ports.clone(),
             Quota::new(settings.turn.user_quota, settings.turn.total_quota),
@@ -186,6 +188,21 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     Ok(())
 }
 
+/// The crypto library seeds its generator from the jitter of the processor when random bytes are
+/// first asked for: most of the time that a start takes. It may as well do so beside the rest.
+pub fn seed_early() {
+    let seed = || {
+        // Whoever needs random bytes asks again and is told of an error.
+        let _ = aws_lc_rs::rand::fill(&mut [0]);
+    };
+    if let Err(error) = std::thread::Builder::new()
+        .name("seed".to_owned())
+        .spawn(seed)
+    {
+        tracing::debug!(%error, "seeding later");
+    }
+}
+
 fn raise_file_limit() {
     match sys::raise_file_limit() {
         Ok(limit) => tracing::debug!(limit, "open files"),
@@ -197,15 +214,14 @@ fn certificate(
     settings: &Settings,
     state: &StateDir,
     advertised: &Advertised,
+    local: &[IpAddr],
     provider: &CryptoProvider,
 ) -> Result<CertStore, Error> {
     let key = match &settings.tls {
         Tls::Files { cert, key } => files::load(cert, key, provider)?,
         Tls::SelfSigned => {
-            let addresses: BTreeSet<IpAddr> = interface::local()
-                .into_iter()
-                .chain(advertised.iter())
-                .collect();
+            let addresses: BTreeSet<IpAddr> =
+                local.iter().copied().chain(advertised.iter()).collect();
             let addresses: Vec<IpAddr> = addresses.into_iter().collect();
             let now = clock::unix_time();
             self_signed::load_or_make(state, &settings.host, &addresses, now, provider)?
@@ -300,6 +316,7 @@ impl Bound {
 fn turn_config(
     settings: &Settings,
     advertised: &Advertised,
+    local: &[IpAddr],
     secret: &[u8],
     nonce_secret: &[u8],
     listeners: &[Listener],
@@ -309,7 +326,6 @@ fn turn_config(
         .static_users
         .iter()
         .map(|user| (user.username.clone(), user.password.expose().to_vec()));
-    let local = interface::local();
     let own: BTreeSet<IpAddr> = local.iter().copied().chain(advertised.iter()).collect();
     // UDP and TCP listen on the same ports.
     let ports: BTreeSet<u16> = listeners
@@ -331,7 +347,7 @@ fn turn_config(
             ports.into_iter().collect(),
         )),
         advertised: [advertised.v4.map(IpAddr::V4), advertised.v6.map(IpAddr::V6)],
-        bound: behind_nat(advertised, &local),
+        bound: behind_nat(advertised, local),
         max_bps_per_allocation: turn.max_bps_per_allocation,
         total_rate: NonZeroU64::new(turn.max_bps).map(|rate| {
             let rate = || SharedRate::new(rate, clock::now());
@@ -350,8 +366,7 @@ fn realm(settings: &Settings) -> String {
 
 /// Relay sockets are bound to the advertised address where it is this machine's, so that peers see
 /// it; behind a 1:1 NAT to any.
-fn relay_bind(advertised: &Advertised) -> [Option<IpAddr>; 2] {
-    let local = interface::local();
+fn relay_bind(advertised: &Advertised, local: &[IpAddr]) -> [Option<IpAddr>; 2] {
     let any = [
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),

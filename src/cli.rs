@@ -126,6 +126,7 @@ fn try_call(arguments: &try_call::Arguments) -> Result<(), Failure> {
 }
 
 fn run(plan: Plan) -> Result<(), Failure> {
+    app::seed_early();
     let audience = match plan.mode {
         Mode::Serve => Audience::Operator,
         Mode::Try => Audience::Terminal,
