@@ -40,6 +40,8 @@ pub struct Listener {
 pub struct Stats {
     /// Connections accepted and kept.
     pub accepted: AtomicU64,
+    /// Failures to accept that are the appliance's own: no descriptor left, no memory.
+    pub starved: AtomicU64,
     /// Dropped at once: the appliance is full.
     pub shed_full: AtomicU64,
     /// Dropped at once: their address has its share.

@@ -37,6 +37,7 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
                 continue;
             }
             Err(error) => {
+                door.stats.starved.fetch_add(1, Ordering::Relaxed);
                 // The cause lasts, comes and goes: the log must not grow with it.
                 let now = clock::now();
                 if complained.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY) {
