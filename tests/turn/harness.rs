@@ -5,11 +5,14 @@ use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use callbox::net::clock;
 use callbox::turn::stun::{Class, Method, TransactionId, Writer};
+
+use super::identity::Identity;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -140,6 +143,8 @@ pub(crate) struct Setup {
     pub(crate) allow_peers: Vec<&'static str>,
     /// Further lines of `[turn]`.
     pub(crate) turn: String,
+    /// Its certificate; without, it makes one itself.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 impl Default for Setup {
@@ -149,6 +154,7 @@ impl Default for Setup {
             external_ip: vec!["127.0.0.1"],
             allow_peers: vec!["127.0.0.0/8", "::1/128"],
             turn: String::new(),
+            identity: None,
         }
     }
 }
@@ -170,13 +176,26 @@ impl Setup {
             false => "workers = 1\n",
         };
         let [relays, _] = relay_ports();
+        let tls = match &self.identity {
+            None => String::new(),
+            Some(identity) => {
+                let (cert, key) = (directory.file("cert.pem"), directory.file("key.pem"));
+                fs::write(&cert, &identity.cert).unwrap();
+                fs::write(&key, &identity.key).unwrap();
+                format!(
+                    "[tls]\ncert = \"{}\"\nkey = \"{}\"\n",
+                    cert.display(),
+                    key.display()
+                )
+            }
+        };
         format!(
             "external_ip = {}\nstate_dir = \"{}\"\n\
              [log]\nlevel = \"debug\"\n\
              [front]\nhttps = [\"127.0.0.1:{https}\"]\nhttp = []\n\
              [turn]\nlisten = {}\nallow_peers = {}\nrelay_ports = \"{}-{}\"\n\
              secret = \"{SECRET}\"\n\
-             static_users = [{{ username = \"{USER}\", password = \"{PASSWORD}\" }}]\n{workers}{}\n",
+             static_users = [{{ username = \"{USER}\", password = \"{PASSWORD}\" }}]\n{workers}{}\n{tls}",
             list(&self.external_ip, ""),
             directory.file("state").display(),
             list(&self.listen, &format!(":{port}")),

@@ -7,9 +7,12 @@
     reason = "a test may fail by panicking and may wait for another process"
 )]
 
+mod allocator;
 mod client;
 mod datagrams;
 mod harness;
+mod heap;
+mod identity;
 mod interop;
 mod limits;
 mod peers;

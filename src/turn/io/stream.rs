@@ -15,6 +15,8 @@ use crate::net::stream::ClientStream;
 use crate::net::sys::Interest;
 use crate::turn::core::Transport;
 
+use super::shelf::Shelf;
+
 /// Bytes that wait for a client at most: half a second of 2 Mbit/s video.
 const MAX_WAITING: usize = 128 * 1024;
 
@@ -22,7 +24,7 @@ const MAX_WAITING: usize = 128 * 1024;
 /// (RFC 8489 section 6.2.2).
 const WITHOUT_ALLOCATION: Duration = Duration::from_secs(40);
 
-/// A buffer that grew beyond this is given back once it is empty.
+/// Room for the beginning of a message that a stream keeps once it is empty.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
 /// What a read brought.
@@ -44,6 +46,7 @@ pub(super) struct Stream {
     pub(super) peer: SocketAddr,
     /// The beginning of a message whose rest has not come.
     pub(super) pending: Vec<u8>,
+    /// From the shelf, while something waits.
     waiting: Vec<u8>,
     written: usize,
     /// What the poller watches for.
@@ -129,11 +132,25 @@ impl Stream {
         }
     }
 
+    /// Keeps the beginning of a message until its rest comes. `room` is what
+    /// [`Stream::pending`] was before.
+    pub(super) fn keep(&mut self, mut room: Vec<u8>, begun: &[u8]) {
+        if begun.is_empty() && room.capacity() > KEPT_CAPACITY {
+            return;
+        }
+        room.clear();
+        room.extend_from_slice(begun);
+        self.pending = room;
+    }
+
     /// Queues one message, made of parts. False: there is no room and it is dropped whole.
-    pub(super) fn push(&mut self, parts: [&[u8]; 3]) -> bool {
+    pub(super) fn push(&mut self, parts: [&[u8]; 3], shelf: &mut Shelf) -> bool {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         if self.waiting.len() - self.written + len > MAX_WAITING {
             return false;
+        }
+        if self.waiting.capacity() == 0 {
+            self.waiting = shelf.take();
         }
         if self.written > 0 && self.waiting.capacity() - self.waiting.len() < len {
             self.waiting.drain(..self.written);
@@ -147,11 +164,13 @@ impl Stream {
 
     /// Writes what waits, as far as the client takes it. Afterwards [`Stream::wants`] says what to
     /// watch for.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self, shelf: &mut Shelf) -> io::Result<()> {
         match self.try_flush() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            done => done,
+            Ok(()) => shelf.give(std::mem::take(&mut self.waiting)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     fn try_flush(&mut self) -> io::Result<()> {
@@ -174,9 +193,6 @@ impl Stream {
         }
         self.waiting.clear();
         self.written = 0;
-        if self.waiting.capacity() > KEPT_CAPACITY {
-            self.waiting = Vec::new();
-        }
         Ok(())
     }
 

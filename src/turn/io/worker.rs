@@ -20,6 +20,7 @@ use crate::turn::core::{
 use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::outbox::{Outbox, Way};
+use super::shelf::Shelf;
 use super::sockets::Sockets;
 use super::stream::Stream;
 use streams::{push, stream_mut};
@@ -90,6 +91,8 @@ pub(super) struct Worker {
     streams: Vec<Option<Box<Stream>>>,
     free_streams: Vec<u32>,
     stream_timers: Wheel,
+    due: Vec<u32>,
+    shelf: Shelf,
     dirty: Vec<u32>,
     arena: Arena,
     receive: ReceiveScratch,
@@ -124,13 +127,19 @@ impl Worker {
             .add(parts.inbox.bell(), mail, Interest::Read)?;
         let mut seed = [0; 8];
         rand::fill(&mut seed).map_err(|_| io::Error::other("the system gave no random bytes"))?;
-        let handed = parts.mailboxes.iter().map(|_| Packets::default()).collect();
+        let handed = parts
+            .mailboxes
+            .iter()
+            .map(|_| parts.inbox.empty())
+            .collect();
         Ok(Self {
             core: Server::new(parts.config, u64::from_ne_bytes(seed), parts.now),
             sockets,
             streams: Vec::new(),
             free_streams: Vec::new(),
             stream_timers: Wheel::new(parts.now),
+            due: Vec::new(),
+            shelf: Shelf::default(),
             dirty: Vec::new(),
             arena: Arena::default(),
             receive: ReceiveScratch::default(),
@@ -305,7 +314,14 @@ impl Worker {
                         .outbox
                         .push_answer(socket, client, source(local), answer),
                     Link::Stream(at) => {
-                        push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]])
+                        let parts = [answer, &[], &[]];
+                        push(
+                            &mut self.streams,
+                            &mut self.shelf,
+                            &mut self.dirty,
+                            at,
+                            parts,
+                        );
                     }
                 }
             }
@@ -342,7 +358,13 @@ impl Worker {
                         let bytes = self.arena.bytes().get(payload).unwrap_or_default();
                         let padding = &[0; 4][..header.padding().min(4)];
                         let parts = [header.as_bytes(), bytes, padding];
-                        push(&mut self.streams, &mut self.dirty, at, parts);
+                        push(
+                            &mut self.streams,
+                            &mut self.shelf,
+                            &mut self.dirty,
+                            at,
+                            parts,
+                        );
                     }
                 }
             }
@@ -378,7 +400,8 @@ impl Worker {
         self.arena.clear();
         for (packets, mailbox) in self.handed.iter_mut().zip(self.mailboxes.iter()) {
             if !packets.entries.is_empty() {
-                mailbox.send(Mail::Packets(std::mem::take(packets)));
+                let filled = std::mem::replace(packets, self.inbox.empty());
+                mailbox.send(Mail::Packets(filled));
             }
         }
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -402,7 +425,12 @@ impl Worker {
             match self.inbox.next() {
                 None => return,
                 Some(Mail::Stream(client)) => self.adopt(now, *client),
-                Some(Mail::Packets(packets)) => self.accept_packets(now, &packets),
+                Some(Mail::Packets(packets)) => {
+                    self.accept_packets(now, &packets);
+                    if let Some(sender) = self.mailboxes.get(usize::from(packets.sender)) {
+                        sender.give_back(packets);
+                    }
+                }
                 Some(Mail::Drain) => self.core.drain(),
             }
         }
@@ -446,9 +474,9 @@ impl Worker {
             .next()
             .is_some_and(|at| at <= now.instant)
         {
-            let mut due = Vec::new();
+            let mut due = std::mem::take(&mut self.due);
             self.stream_timers.expire(now.instant, &mut due);
-            for at in due {
+            for at in due.drain(..) {
                 let Some(stream) = stream_mut(&mut self.streams, at) else {
                     continue;
                 };
@@ -460,6 +488,7 @@ impl Worker {
                     self.stream_timers.insert(at, stream.deadline);
                 }
             }
+            self.due = due;
         }
     }
 

@@ -8,6 +8,7 @@ use crate::net::sys::Ready;
 use crate::turn::channel::{self, Frame};
 use crate::turn::core::{Link, Now, Origin};
 
+use super::super::shelf::Shelf;
 use super::super::stream::{ReadOutcome, Stream};
 use super::{Token, Worker};
 
@@ -102,7 +103,7 @@ impl Worker {
                 return self.close_stream(at);
             }
             if let Some(stream) = stream_mut(&mut self.streams, at) {
-                stream.pending = self.arena.bytes().get(rest).unwrap_or_default().to_vec();
+                stream.keep(pending, self.arena.bytes().get(rest).unwrap_or_default());
             }
             if outcome == ReadOutcome::Later {
                 return;
@@ -134,7 +135,7 @@ impl Worker {
         let Some(stream) = stream_mut(&mut self.streams, at) else {
             return;
         };
-        let mut done = stream.flush();
+        let mut done = stream.flush(&mut self.shelf);
         let wants = stream.wants();
         if done.is_ok() && wants != stream.interest {
             stream.interest = wants;
@@ -163,12 +164,13 @@ pub(super) fn stream_mut(streams: &mut [Option<Box<Stream>>], at: u32) -> Option
 
 pub(super) fn push(
     streams: &mut [Option<Box<Stream>>],
+    shelf: &mut Shelf,
     dirty: &mut Vec<u32>,
     at: u32,
     parts: [&[u8]; 3],
 ) {
     if let Some(stream) = stream_mut(streams, at)
-        && stream.push(parts)
+        && stream.push(parts, shelf)
         && !stream.dirty
     {
         stream.dirty = true;
