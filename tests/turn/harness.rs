@@ -281,6 +281,12 @@ impl Callbox {
         number.unwrap().parse().unwrap()
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        fs::read_dir(path).unwrap().count()
+    }
+
     pub(crate) fn log(&self) -> String {
         let directory = self.directory.as_ref().unwrap();
         fs::read_to_string(directory.file("log")).unwrap_or_default()

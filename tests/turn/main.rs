@@ -16,5 +16,6 @@ mod identity;
 mod interop;
 mod limits;
 mod peers;
+mod strangers;
 mod streams;
 mod webrtc;
