@@ -18,4 +18,5 @@ mod limits;
 mod peers;
 mod strangers;
 mod streams;
+mod turn_proto;
 mod webrtc;
