@@ -9,7 +9,6 @@
 mod directory;
 mod mailbox;
 mod outbox;
-mod shelf;
 mod sockets;
 mod stream;
 mod worker;

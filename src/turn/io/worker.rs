@@ -20,9 +20,8 @@ use crate::turn::core::{
 use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::outbox::{Outbox, Way};
-use super::shelf::Shelf;
 use super::sockets::Sockets;
-use super::stream::Stream;
+use super::stream::{Buffers, Stream};
 use streams::{push, stream_mut};
 
 mod streams;
@@ -92,8 +91,8 @@ pub(super) struct Worker {
     free_streams: Vec<u32>,
     stream_timers: Wheel,
     due: Vec<u32>,
-    shelf: Shelf,
     dirty: Vec<u32>,
+    buffers: Buffers,
     arena: Arena,
     receive: ReceiveScratch,
     received: Vec<(usize, Received)>,
@@ -139,8 +138,8 @@ impl Worker {
             free_streams: Vec::new(),
             stream_timers: Wheel::new(parts.now),
             due: Vec::new(),
-            shelf: Shelf::default(),
             dirty: Vec::new(),
+            buffers: Buffers::default(),
             arena: Arena::default(),
             receive: ReceiveScratch::default(),
             received: Vec::with_capacity(BATCH),
@@ -317,8 +316,8 @@ impl Worker {
                         let parts = [answer, &[], &[]];
                         push(
                             &mut self.streams,
-                            &mut self.shelf,
                             &mut self.dirty,
+                            &mut self.buffers,
                             at,
                             parts,
                         );
@@ -360,8 +359,8 @@ impl Worker {
                         let parts = [header.as_bytes(), bytes, padding];
                         push(
                             &mut self.streams,
-                            &mut self.shelf,
                             &mut self.dirty,
+                            &mut self.buffers,
                             at,
                             parts,
                         );
