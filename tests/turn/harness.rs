@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callbox::net::clock;
 use callbox::turn::stun::{Class, Method, TransactionId, Writer};
@@ -330,6 +330,7 @@ pub(crate) struct Run {
     name: String,
     process: Process,
     output: PathBuf,
+    started: Instant,
 }
 
 impl Run {
@@ -341,6 +342,7 @@ impl Run {
             name,
             process: Process::start(command, &output),
             output,
+            started: clock::now(),
         }
     }
 
@@ -361,6 +363,15 @@ impl Run {
         let mut file = File::open(&self.output).unwrap();
         let _ = file.read_to_string(&mut text);
         (code, text)
+    }
+
+    /// Whether it has ended, and well.
+    pub(crate) fn has_succeeded(&mut self) -> bool {
+        self.process.ended() == Some(Some(0))
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(crate) fn name(&self) -> &str {
