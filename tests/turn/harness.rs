@@ -1,5 +1,6 @@
 //! Starts programs, waits until they answer, and ends them: callbox, and others beside it.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -230,7 +231,10 @@ impl Callbox {
             let (port, https) = (free_port(), free_port());
             let config = directory.file("appliance.toml");
             fs::write(&config, setup.config(&directory, port, https)).unwrap();
-            let mut command = Command::new(env!("CARGO_BIN_EXE_callbox"));
+            // Another build of it, for measurements.
+            let program = std::env::var_os("CALLBOX_BIN");
+            let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_callbox").into());
+            let mut command = Command::new(program);
             command.arg("serve").arg("--config").arg(&config);
             let mut process = Process::start(&mut command, &directory.file("log"));
             let at = |port| SocketAddr::new(LOCALHOST, port);
@@ -285,6 +289,32 @@ impl Callbox {
     pub(crate) fn open_files(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.id());
         fs::read_dir(path).unwrap().count()
+    }
+
+    /// UDP sockets that it has open besides those that listen.
+    pub(crate) fn relay_sockets(&self) -> usize {
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        let own: HashSet<String> = fds
+            .filter_map(|fd| fs::read_link(fd.ok()?.path()).ok())
+            .filter_map(|to| {
+                let to = to.to_str()?.strip_prefix("socket:[")?;
+                Some(to.trim_end_matches(']').to_owned())
+            })
+            .collect();
+        let table = ["udp", "udp6"]
+            .map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default())
+            .concat();
+        let listens = format!(":{:04X}", self.address.port());
+        table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|columns| {
+                let (Some(local), Some(inode)) = (columns.get(1), columns.get(9)) else {
+                    return false;
+                };
+                own.contains(*inode) && !local.ends_with(&listens)
+            })
+            .count()
     }
 
     pub(crate) fn log(&self) -> String {

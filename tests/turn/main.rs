@@ -17,6 +17,7 @@ mod identity;
 mod interop;
 mod limits;
 mod peers;
+mod soak;
 mod strangers;
 mod streams;
 mod turn_proto;
