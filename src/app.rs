@@ -251,11 +251,12 @@ impl Bound {
                 .map(|address| listen::tcp(*address, setting))
                 .collect::<Result<Vec<_>, _>>()
         };
+        let turn: Vec<SocketAddr> = settings.turn_tcp().collect();
         let workers = settings.turn.workers;
         Ok(Self {
             https: tcp(&settings.front.https, https)?,
             http: tcp(&settings.front.http, "[front] http")?,
-            turn: tcp(&settings.turn.listen, "[turn] listen")?,
+            turn: tcp(&turn, "[turn] listen")?,
             udp: settings
                 .turn
                 .listen
@@ -274,7 +275,8 @@ impl Bound {
         let udp = self.udp.first().and_then(|group| group.first());
         Endpoints {
             udp_port: udp.and_then(|socket| Some(socket.local_addr().ok()?.port())),
-            tcp_port: tcp(&self.turn),
+            // The HTTPS port takes it too.
+            tcp_port: tcp(&self.turn).or_else(|| tcp(&self.https)),
             tls_port: tcp(&self.https),
         }
     }

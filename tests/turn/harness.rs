@@ -138,6 +138,8 @@ pub(crate) struct Setup {
     pub(crate) external_ip: Vec<&'static str>,
     /// Networks on which peers may be.
     pub(crate) allow_peers: Vec<&'static str>,
+    /// Whether TURN has the UDP side of the HTTPS port as well.
+    pub(crate) beside_https: bool,
     /// Further lines of `[turn]`.
     pub(crate) turn: String,
 }
@@ -148,6 +150,7 @@ impl Default for Setup {
             listen: vec!["127.0.0.1"],
             external_ip: vec!["127.0.0.1"],
             allow_peers: vec!["127.0.0.0/8", "::1/128"],
+            beside_https: false,
             turn: String::new(),
         }
     }
@@ -161,8 +164,9 @@ impl Setup {
     }
 
     fn config(&self, directory: &Directory, port: u16, https: u16) -> String {
-        let list = |items: &[&str], suffix: &str| {
-            let quoted: Vec<_> = items.iter().map(|i| format!("\"{i}{suffix}\"")).collect();
+        let strings = |items: &[&str]| items.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>();
+        let list = |items: &[String]| {
+            let quoted: Vec<_> = items.iter().map(|i| format!("\"{i}\"")).collect();
             format!("[{}]", quoted.join(", "))
         };
         let workers = match self.turn.contains("workers") {
@@ -170,6 +174,14 @@ impl Setup {
             false => "workers = 1\n",
         };
         let [relays, _] = relay_ports();
+        let mut listen = self
+            .listen
+            .iter()
+            .map(|ip| format!("{ip}:{port}"))
+            .collect::<Vec<_>>();
+        if self.beside_https {
+            listen.push(format!("127.0.0.1:{https}"));
+        }
         format!(
             "external_ip = {}\nstate_dir = \"{}\"\n\
              [log]\nlevel = \"debug\"\n\
@@ -177,10 +189,10 @@ impl Setup {
              [turn]\nlisten = {}\nallow_peers = {}\nrelay_ports = \"{}-{}\"\n\
              secret = \"{SECRET}\"\n\
              static_users = [{{ username = \"{USER}\", password = \"{PASSWORD}\" }}]\n{workers}{}\n",
-            list(&self.external_ip, ""),
+            list(&strings(&self.external_ip)),
             directory.file("state").display(),
-            list(&self.listen, &format!(":{port}")),
-            list(&self.allow_peers, ""),
+            list(&listen),
+            list(&strings(&self.allow_peers)),
             relays.start(),
             relays.end(),
             self.turn,
