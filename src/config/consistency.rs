@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::settings::{ExternalIp, Network, Settings, Tls, overlap};
 use crate::net::reach::{Reach, reach};
+use crate::turn::core::discovery::{self, Discovery};
 
 /// Two settings that exclude each other.
 #[derive(Debug)]
@@ -31,6 +32,12 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         conflicts.push(Conflict {
             key: "front.https",
             what: "at least one address is needed".to_owned(),
+        });
+    }
+    if settings.turn.discovery && discovery(settings) == discovery::Reach::Nothing {
+        conflicts.push(Conflict {
+            key: "turn.discovery",
+            what: "turn.listen needs two addresses with the same two ports each, and no wildcard among them".to_owned(),
         });
     }
     let users = &settings.turn.static_users;
@@ -78,6 +85,10 @@ fn listeners(settings: &Settings) -> Vec<Conflict> {
         }
     }
     conflicts
+}
+
+fn discovery(settings: &Settings) -> discovery::Reach {
+    Discovery::new(&settings.turn.listen).reach()
 }
 
 /// Everything worth a second look.
@@ -138,6 +149,12 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
                 "turn.allow_peers: {network} lets callers reach {what} through the relay"
             ));
         }
+    }
+    if turn.discovery && discovery(settings) == discovery::Reach::Ports {
+        warn(
+            "turn.discovery: without a second address in turn.listen clients find out little"
+                .to_owned(),
+        );
     }
     if settings.front.max_per_ip > settings.front.max_connections {
         warn(

@@ -133,6 +133,8 @@ pub struct Turn {
     pub max_bps_per_allocation: u64,
     /// Bits a second in total, each direction; 0 = unlimited.
     pub max_bps: u64,
+    /// Whether clients may find out how their NAT behaves (RFC 5780).
+    pub discovery: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
 }

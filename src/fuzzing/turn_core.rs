@@ -2,7 +2,7 @@
 //! permitted whom.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::turn::channel;
@@ -12,6 +12,15 @@ use crate::turn::stun::{AttributeType, Class, Message, Method, Writer};
 
 use super::client::{Answer, Client, channel_data, udp};
 use super::world::{BOUND_V4, Outcome, Plan, STATIC_USER, V4, World};
+
+/// Listening sockets, so that NAT behaviour discovery has all its parts.
+const DOORS: [SocketAddr; 4] = [
+    SocketAddr::new(IpAddr::V4(V4), 3478),
+    SocketAddr::new(IpAddr::V4(V4), 443),
+    SocketAddr::new(IpAddr::V4(OTHER_V4), 3478),
+    SocketAddr::new(IpAddr::V4(OTHER_V4), 443),
+];
+const OTHER_V4: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 10);
 
 /// Runs the input; panics when an invariant breaks.
 pub fn run(input: &[u8]) {
@@ -110,6 +119,7 @@ impl Run {
             world: World::new(Plan {
                 user_quota: 2,
                 total_quota: 3,
+                doors: DOORS.to_vec(),
                 ..Plan::default()
             }),
             grants: clients.iter().map(|_| Grants::default()).collect(),
@@ -330,6 +340,15 @@ impl Run {
                 let answer = Answer(bytes.clone());
                 self.note(who, &packet, &answer);
                 Some(answer)
+            }
+            Outcome::AnswerVia { socket, to, bytes } => {
+                let client = self.clients[who].origin;
+                assert_eq!(to.ip(), client.client.ip(), "nobody else hears of it");
+                assert!(socket.is_none_or(|socket| usize::from(socket) < DOORS.len()));
+                assert!(bytes.len() <= 3 * packet.len());
+                let answer = Answer(bytes.clone());
+                assert_eq!(answer.message().method(), Method::BINDING);
+                None
             }
             Outcome::ToPeer {
                 relayed,

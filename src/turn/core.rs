@@ -9,6 +9,7 @@ pub mod allocation;
 mod audit;
 pub mod auth;
 mod data;
+pub mod discovery;
 pub mod host;
 pub mod nonce;
 pub mod policy;
@@ -21,6 +22,7 @@ pub mod stats;
 pub mod timers;
 
 pub use auth::Credentials;
+pub use discovery::Discovery;
 pub use host::{BindError, Event, Host};
 pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;

@@ -9,6 +9,7 @@
 
 mod client;
 mod datagrams;
+mod discovery;
 mod harness;
 mod interop;
 mod limits;

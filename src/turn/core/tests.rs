@@ -4,6 +4,7 @@ mod allocate;
 mod amplification;
 mod auth;
 mod channels;
+mod discovery;
 mod internal;
 mod lifetime;
 mod limits;

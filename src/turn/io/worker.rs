@@ -32,8 +32,8 @@ const BATCHES_PER_TURN: usize = 8;
 /// Letters taken in one turn.
 const MAIL_PER_TURN: usize = 256;
 
-/// Room for the longest answer.
-const ANSWER: usize = 1500;
+/// Room for the longest answer: one that is meant to come in fragments.
+const ANSWER: usize = 2048;
 
 /// How often the counters are shown to others.
 const STATS_INTERVAL: Duration = Duration::from_millis(200);
@@ -307,6 +307,20 @@ impl Worker {
                     Link::Stream(at) => {
                         push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]])
                     }
+                }
+            }
+            Action::AnswerVia { len, socket, to } => {
+                let answer = self.answer.get(..len).unwrap_or_default();
+                if let Some(Link::Datagram {
+                    socket: came_to,
+                    local,
+                    ..
+                }) = origin.map(|origin| origin.link)
+                {
+                    // Another socket has an address of its own.
+                    let from = socket.is_none().then(|| source(local)).flatten();
+                    let socket = socket.unwrap_or(came_to);
+                    self.outbox.push_answer(socket, to, from, answer);
                 }
             }
             Action::ToPeer {
