@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::turn::channel;
-use crate::turn::core::{Link, Transport, Verdict};
+use crate::turn::core::{IcmpError, Link, Transport, Verdict};
 use crate::turn::stun::address::{Family, decode_xor};
 use crate::turn::stun::{AttributeType, Class, Message, Method, Writer};
 
@@ -299,10 +299,35 @@ impl Run {
         match script.next() % 4 {
             0 => self.world.shared.exhausted ^= true,
             1 => self.world.shared.taken.clear(),
+            3 => self.path_error(script),
             _ => {
                 let offset = u16::from(script.next() % 16);
                 self.world.shared.taken.insert(50000 + offset);
             }
+        }
+    }
+
+    /// An ICMP error, about anybody, comes to every relay.
+    fn path_error(&mut self, script: &mut Script<'_>) {
+        let error = IcmpError {
+            peer: self.peer_of(script),
+            kind: script.next(),
+            code: script.next(),
+            mtu: 1280,
+        };
+        let relays = self.grants.iter().flat_map(|grants| grants.relays.clone());
+        for relayed in relays.collect::<Vec<_>>() {
+            let Some(Outcome::ToClient { link, bytes, .. }) = self.world.icmp(relayed, &error)
+            else {
+                continue;
+            };
+            let to = self.clients.iter().position(|c| c.origin.link == link);
+            let grants = &self.grants[to.expect("it goes to a client")];
+            let peer = known_as(error.peer);
+            assert!(grants.permits(peer.ip(), self.world.now.instant));
+            assert!(grants.relays.contains(&relayed));
+            let message = Message::parse(&bytes).expect("a Data indication");
+            assert!(message.find(AttributeType::ICMP).is_some());
         }
     }
 

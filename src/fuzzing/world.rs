@@ -11,8 +11,8 @@ use crate::limit::SharedRate;
 use crate::net::clock;
 use crate::turn::core::quota::Quota;
 use crate::turn::core::{
-    Action, BindError, Config, Credentials, Discovery, Event, Host, Link, Now, Origin, Policy,
-    Pool, RelayId, Server,
+    Action, BindError, Config, Credentials, Discovery, Event, Host, IcmpError, Link, Now, Origin,
+    Policy, Pool, RelayId, Server,
 };
 use crate::turn::stun::address::Family;
 
@@ -296,6 +296,22 @@ impl World {
         Some(self.carry_out(worker, action, payload))
     }
 
+    /// An ICMP error for what was sent from one of our relayed addresses.
+    pub fn icmp(&mut self, relayed: SocketAddr, error: &IcmpError) -> Option<Outcome> {
+        let at = (Family::of(relayed.ip()), relayed.port());
+        let (worker, relay) = *self.shared.sockets.get(&at)?;
+        let mut answer = [0xA5; 2048];
+        let action = self.servers[worker].handle_icmp(self.now, relay, error, &mut answer);
+        Some(match action {
+            Action::Tell { link, len } => Outcome::ToClient {
+                worker,
+                link,
+                bytes: answer[..len].to_vec(),
+            },
+            other => self.carry_out(worker, other, &[]),
+        })
+    }
+
     /// A client's stream closes.
     pub fn close(&mut self, worker: usize, link: Link) {
         let mut desk = Desk {
@@ -372,7 +388,10 @@ impl World {
     fn carry_out(&mut self, worker: usize, action: Action, packet: &[u8]) -> Outcome {
         let cut = |range: Range<usize>| packet[range].to_vec();
         match action {
-            Action::Nothing | Action::Answer(_) | Action::AnswerVia { .. } => Outcome::Nothing,
+            Action::Nothing
+            | Action::Answer(_)
+            | Action::AnswerVia { .. }
+            | Action::Tell { .. } => Outcome::Nothing,
             Action::ToPeer {
                 relay,
                 peer,

@@ -11,6 +11,7 @@ mod client;
 mod datagrams;
 mod discovery;
 mod harness;
+mod icmp;
 mod interop;
 mod limits;
 mod peers;

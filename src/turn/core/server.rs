@@ -105,11 +105,11 @@ impl Origin {
 pub struct RelayId(pub u32);
 
 impl RelayId {
-    fn slot(self) -> u32 {
+    pub(super) fn slot(self) -> u32 {
         self.0 / 2
     }
 
-    fn family(self) -> Family {
+    pub(super) fn family(self) -> Family {
         if self.0.is_multiple_of(2) {
             Family::V4
         } else {
@@ -170,6 +170,13 @@ pub enum Action {
         socket: Option<u16>,
         /// The destination: the client's address with any port.
         to: SocketAddr,
+    },
+    /// Send these many bytes of the answer buffer to a client.
+    Tell {
+        /// The way to it.
+        link: Link,
+        /// How many.
+        len: usize,
     },
     /// Send the payload from a relay socket.
     ToPeer {

@@ -5,6 +5,7 @@ mod amplification;
 mod auth;
 mod channels;
 mod discovery;
+mod icmp;
 mod internal;
 mod lifetime;
 mod limits;
