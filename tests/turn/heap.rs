@@ -72,6 +72,7 @@ impl Site {
             max_bps_per_allocation: 0,
             total_rate: None,
             unauthenticated_per_second: 0,
+            discovery: None,
         };
         let [relays, _] = relay_ports();
         let workers = start(Plan {

@@ -2,6 +2,7 @@
 //! (RFC 8489 section 6.3, RFC 8656 sections 7 to 12).
 
 mod allocate;
+mod binding;
 mod unknown;
 
 use std::net::IpAddr;
@@ -110,26 +111,6 @@ impl Server {
                 reply::error(request, code, exchange.answer, seal, |_| {})
             }
         }
-    }
-
-    fn binding(
-        &mut self,
-        now: Now,
-        origin: &Origin,
-        request: &Message<'_>,
-        answer: &mut [u8],
-    ) -> Action {
-        if !self.may_answer(now, origin) {
-            return Action::Nothing;
-        }
-        if let Some(unknown) = Unknown::of(request) {
-            self.stats.errors += 1;
-            return unknown.refuse(request, answer, None);
-        }
-        self.stats.bindings += 1;
-        reply::success(request, answer, None, |writer| {
-            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, origin.mapped());
-        })
     }
 
     /// 401, 438 or 400 for somebody who has proved nothing, within the limits of

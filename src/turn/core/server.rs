@@ -14,6 +14,7 @@ use crate::turn::stun::{Class, Message};
 use super::allocation::Allocation;
 use super::auth::Credentials;
 use super::data::Indications;
+use super::discovery::Discovery;
 use super::host::{EndReason, Event, Host};
 use super::policy::Policy;
 use super::pool::index;
@@ -39,6 +40,8 @@ pub struct Config {
     /// Unauthenticated answers a second to one prefix, and up to twice as many while no other
     /// prefix shares its buckets; 0 = unlimited.
     pub unauthenticated_per_second: u32,
+    /// How Binding requests that look for NATs are answered; `None`: like any other.
+    pub discovery: Option<Arc<Discovery>>,
 }
 
 /// The time, both ways.
@@ -102,11 +105,11 @@ impl Origin {
 pub struct RelayId(pub u32);
 
 impl RelayId {
-    fn slot(self) -> u32 {
+    pub(super) fn slot(self) -> u32 {
         self.0 / 2
     }
 
-    fn family(self) -> Family {
+    pub(super) fn family(self) -> Family {
         if self.0.is_multiple_of(2) {
             Family::V4
         } else {
@@ -159,6 +162,22 @@ pub enum Action {
     Nothing,
     /// Send these many bytes of the answer buffer back to where the packet came from.
     Answer(usize),
+    /// Send these many bytes of the answer buffer, over UDP, by another way (RFC 5780).
+    AnswerVia {
+        /// How many.
+        len: usize,
+        /// The listening socket, if it is not the one that the packet came to.
+        socket: Option<u16>,
+        /// The destination: the client's address with any port.
+        to: SocketAddr,
+    },
+    /// Send these many bytes of the answer buffer to a client.
+    Tell {
+        /// The way to it.
+        link: Link,
+        /// How many.
+        len: usize,
+    },
     /// Send the payload from a relay socket.
     ToPeer {
         /// The socket.
@@ -233,7 +252,7 @@ impl Server {
     }
 
     /// Handles one datagram, or one message cut out of a stream. An answer is written to `answer`,
-    /// which should have room for 1,500 bytes.
+    /// which should have room for 2,048 bytes.
     pub fn handle_client(
         &mut self,
         now: Now,

@@ -4,6 +4,8 @@ mod allocate;
 mod amplification;
 mod auth;
 mod channels;
+mod discovery;
+mod icmp;
 mod internal;
 mod lifetime;
 mod limits;
