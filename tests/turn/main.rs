@@ -18,6 +18,7 @@ mod icmp;
 mod identity;
 mod interop;
 mod limits;
+mod nat;
 mod peers;
 mod soak;
 mod strangers;
