@@ -8,6 +8,7 @@ mod authority;
 mod body;
 mod headers;
 mod ice;
+mod metrics;
 mod origin;
 mod page;
 mod redirect;

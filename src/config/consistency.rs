@@ -33,6 +33,17 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             what: "at least one address is needed".to_owned(),
         });
     }
+    let admin = &settings.admin;
+    if admin.token.is_none()
+        && let Some(open) = admin.listen.iter().find(|at| !at.ip().is_loopback())
+    {
+        conflicts.push(Conflict {
+            key: "admin.listen",
+            what: format!(
+                "{open} can be reached by others: set admin.token_file, or listen on 127.0.0.1"
+            ),
+        });
+    }
     let users = &settings.turn.static_users;
     for (index, user) in users.iter().enumerate() {
         if users
@@ -56,6 +67,7 @@ fn listeners(settings: &Settings) -> Vec<Conflict> {
         ("front.https", &front.https),
         ("front.http", &front.http),
         ("turn.listen", &settings.turn.listen),
+        ("admin.listen", &settings.admin.listen),
     ];
     let all: Vec<(&'static str, SocketAddr)> = groups
         .iter()

@@ -169,6 +169,8 @@ pub(super) const KEYS: &[Key] = &[
         Text,
         "strict for the built-in pages, none for a directory",
     ),
+    given("admin.listen", List, "[\"127.0.0.1:9090\"]"),
+    open("admin.token_file", Text, "none, only this machine may ask"),
     given("log.level", Text, "\"info\""),
     given("log.format", Text, "\"text\""),
     given("log.privacy", Flag, "true"),

@@ -32,6 +32,8 @@ pub struct Settings {
     pub ice: Ice,
     /// `[web]`
     pub web: Web,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[log]`
     pub log: Log,
 }
@@ -202,6 +204,17 @@ pub struct Web {
     pub dir: Option<PathBuf>,
     /// Content-Security-Policy; `None`: strict for the built-in pages, none for a directory.
     pub csp: Option<String>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Listeners of metrics, health and drain. Empty: none.
+    pub listen: Vec<SocketAddr>,
+    /// The operator chose the addresses: one that cannot be had is an error, not a warning.
+    pub chosen: bool,
+    /// What whoever asks has to know; `None` only where nobody but this machine can ask.
+    pub token: Option<Secret>,
 }
 
 /// `[log]`

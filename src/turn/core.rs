@@ -25,7 +25,7 @@ pub use host::{BindError, Event, Host};
 pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;
 pub use server::{Action, Config, Header, Link, Now, Origin, RelayId, Server, Transport};
-pub use stats::Stats;
+pub use stats::{ByTransport, Stats, Traffic};
 
 #[cfg(test)]
 mod tests;
