@@ -21,7 +21,7 @@ use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::outbox::{Outbox, Way};
 use super::sockets::Sockets;
-use super::stream::Stream;
+use super::stream::{Buffers, Stream};
 use streams::{push, stream_mut};
 
 mod streams;
@@ -91,6 +91,7 @@ pub(super) struct Worker {
     free_streams: Vec<u32>,
     stream_timers: Wheel,
     dirty: Vec<u32>,
+    buffers: Buffers,
     arena: Arena,
     receive: ReceiveScratch,
     received: Vec<(usize, Received)>,
@@ -132,6 +133,7 @@ impl Worker {
             free_streams: Vec::new(),
             stream_timers: Wheel::new(parts.now),
             dirty: Vec::new(),
+            buffers: Buffers::default(),
             arena: Arena::default(),
             receive: ReceiveScratch::default(),
             received: Vec::with_capacity(BATCH),
@@ -381,7 +383,13 @@ impl Worker {
                         let bytes = self.arena.bytes().get(payload).unwrap_or_default();
                         let padding = &[0; 4][..header.padding().min(4)];
                         let parts = [header.as_bytes(), bytes, padding];
-                        push(&mut self.streams, &mut self.dirty, at, parts);
+                        push(
+                            &mut self.streams,
+                            &mut self.dirty,
+                            &mut self.buffers,
+                            at,
+                            parts,
+                        );
                     }
                 }
             }
@@ -419,7 +427,13 @@ impl Worker {
             } => self
                 .outbox
                 .push_answer(socket, client, source(local), answer),
-            Link::Stream(at) => push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]]),
+            Link::Stream(at) => push(
+                &mut self.streams,
+                &mut self.dirty,
+                &mut self.buffers,
+                at,
+                [answer, &[], &[]],
+            ),
         }
     }
 
