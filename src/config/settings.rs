@@ -135,6 +135,8 @@ pub struct Turn {
     pub max_bps: u64,
     /// Whether clients may find out how their NAT behaves (RFC 5780).
     pub discovery: bool,
+    /// Whether Binding requests without the magic cookie are answered (RFC 3489).
+    pub classic_stun: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
 }

@@ -8,6 +8,7 @@
 pub mod allocation;
 mod audit;
 pub mod auth;
+mod classic;
 mod data;
 pub mod discovery;
 pub mod host;

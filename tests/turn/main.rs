@@ -7,6 +7,7 @@
     reason = "a test may fail by panicking and may wait for another process"
 )]
 
+mod classic;
 mod client;
 mod datagrams;
 mod discovery;
