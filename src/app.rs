@@ -37,7 +37,7 @@ use crate::telemetry::metrics::{Metrics, Process};
 use crate::turn;
 use crate::turn::core::auth::MAX_REALM;
 use crate::turn::core::quota::Quota;
-use crate::turn::core::{Config, Credentials, Policy, Pool};
+use crate::turn::core::{Config, Credentials, Discovery, Policy, Pool};
 use crate::turn::io::TurnMetrics;
 
 /// What to run.
@@ -140,6 +140,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             secret.expose(),
             nonce_secret.expose(),
             &listeners,
+            &udp,
         ),
         relay_bind: relay_bind(&advertised, &local),
         pool: Pool::new(
@@ -327,11 +328,12 @@ impl Bound {
                 .map(|address| listen::tcp(*address, setting))
                 .collect::<Result<Vec<_>, _>>()
         };
+        let turn: Vec<SocketAddr> = settings.turn_tcp().collect();
         let workers = settings.turn.workers;
         Ok(Self {
             https: tcp(&settings.front.https, https)?,
             http: tcp(&settings.front.http, "[front] http")?,
-            turn: tcp(&settings.turn.listen, "[turn] listen")?,
+            turn: tcp(&turn, "[turn] listen")?,
             udp: settings
                 .turn
                 .listen
@@ -350,7 +352,8 @@ impl Bound {
         let udp = self.udp.first().and_then(|group| group.first());
         Endpoints {
             udp_port: udp.and_then(|socket| Some(socket.local_addr().ok()?.port())),
-            tcp_port: tcp(&self.turn),
+            // The HTTPS port takes it too.
+            tcp_port: tcp(&self.turn).or_else(|| tcp(&self.https)),
             tls_port: tcp(&self.https),
         }
     }
@@ -396,6 +399,7 @@ fn turn_config(
     secret: &[u8],
     nonce_secret: &[u8],
     listeners: &[Listener],
+    udp: &[Vec<UdpSocket>],
 ) -> Config {
     let turn = &settings.turn;
     let users = turn
@@ -430,7 +434,16 @@ fn turn_config(
             Arc::new([rate(), rate()])
         }),
         unauthenticated_per_second: UNAUTHENTICATED_PER_SECOND,
+        discovery: turn.discovery.then(|| Arc::new(discovery(udp))),
+        classic_stun: turn.classic_stun,
     }
+}
+
+/// Every worker has the same listening sockets.
+fn discovery(udp: &[Vec<UdpSocket>]) -> Discovery {
+    let sockets = udp.first().map(Vec::as_slice).unwrap_or_default();
+    let addresses = sockets.iter().map(UdpSocket::local_addr);
+    Discovery::new(&addresses.collect::<Result<Vec<_>, _>>().unwrap_or_default())
 }
 
 /// The configured realm, else the first name, unless it is too long for a small 401.

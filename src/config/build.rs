@@ -261,6 +261,8 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
         max_bps_per_allocation: reader
             .required("turn.max_bps_per_allocation", number(0..=MOST_BPS)),
         max_bps: reader.required("turn.max_bps", number(0..=MOST_BPS)),
+        discovery: reader.required("turn.discovery", flag),
+        classic_stun: reader.required("turn.classic_stun", flag),
         workers: reader
             .optional("turn.workers", workers)
             .and_then(NonZeroUsize::new)

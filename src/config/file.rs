@@ -159,6 +159,8 @@ pub(super) const KEYS: &[Key] = &[
     given("turn.total_quota", Number, "50000"),
     given("turn.max_bps_per_allocation", Number, "0"),
     given("turn.max_bps", Number, "0"),
+    given("turn.discovery", Flag, "false"),
+    given("turn.classic_stun", Flag, "false"),
     open("turn.workers", Number, "the number of cores"),
     given("ice.policy", Text, "\"all\""),
     secret(given("ice.extra_servers", Tables(EXTRA_SERVER), "[]")),

@@ -135,6 +135,10 @@ pub struct Turn {
     pub max_bps_per_allocation: u64,
     /// Bits a second in total, each direction; 0 = unlimited.
     pub max_bps: u64,
+    /// Whether clients may find out how their NAT behaves (RFC 5780).
+    pub discovery: bool,
+    /// Whether Binding requests without the magic cookie are answered (RFC 3489).
+    pub classic_stun: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
 }
@@ -235,4 +239,42 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Settings {
+    /// Addresses of `[turn] listen` where TURN needs a TCP listener of its own: on a port of
+    /// HTTPS the front door takes TURN over TCP and TLS, and only UDP is left to be bound.
+    pub fn turn_tcp(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let taken = |address: &SocketAddr| {
+            let https = &self.front.https;
+            https.iter().any(|front| overlap(*front, *address))
+        };
+        let listen = self.turn.listen.iter().copied();
+        listen.filter(move |address| !taken(address))
+    }
+}
+
+/// Whether two sockets cannot both be bound. `[::]` takes IPv4 too; port 0 is any free one.
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, narrow: IpAddr| {
+        wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    a.port() != 0
+        && a.port() == b.port()
+        && (a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_the_ports_of_https_turn_needs_no_tcp_listener() {
+        let mut settings = Settings::builtin("/nowhere".into());
+        let listen = |addresses: &[&str]| addresses.iter().map(|a| a.parse().unwrap()).collect();
+        settings.front.https = listen(&["127.0.0.1:443"]);
+        settings.turn.listen = listen(&["[::]:3478", "[::]:443", "127.0.0.1:443", "127.0.0.2:443"]);
+        let own: Vec<_> = settings.turn_tcp().map(|a| a.to_string()).collect();
+        assert_eq!(own, ["[::]:3478", "127.0.0.2:443"]);
+    }
 }

@@ -390,6 +390,8 @@ pub(crate) fn settings() -> Settings {
             total_quota: 0,
             max_bps_per_allocation: 0,
             max_bps: 0,
+            discovery: false,
+            classic_stun: false,
             workers: some(1),
         },
         ice: Ice {

@@ -33,12 +33,15 @@ pub(crate) enum Wire {
 pub(crate) enum Heard {
     Channel(u16, Vec<u8>),
     Data(SocketAddr, Vec<u8>),
+    /// What became of something sent to that peer: the value of ICMP.
+    Error(SocketAddr, Vec<u8>),
 }
 
 impl Heard {
     pub(crate) fn payload(self) -> Vec<u8> {
         match self {
             Self::Channel(_, payload) | Self::Data(_, payload) => payload,
+            Self::Error(peer, value) => panic!("an error about {peer}: {value:?}"),
         }
     }
 }
@@ -306,8 +309,14 @@ impl Client {
         if message.class() == Class::Indication {
             let peer = message.value(AttributeType::XOR_PEER_ADDRESS).unwrap();
             let peer = decode_xor(peer, message.transaction_id()).unwrap();
-            let payload = message.value(AttributeType::DATA).unwrap().to_vec();
-            self.heard.push_back(Heard::Data(peer, payload));
+            let heard = match message.value(AttributeType::ICMP) {
+                Some(value) => Heard::Error(peer, value.to_vec()),
+                None => {
+                    let payload = message.value(AttributeType::DATA).unwrap();
+                    Heard::Data(peer, payload.to_vec())
+                }
+            };
+            self.heard.push_back(heard);
         }
     }
 

@@ -138,6 +138,10 @@ pub(crate) struct Setup {
     pub(crate) external_ip: Vec<&'static str>,
     /// Networks on which peers may be.
     pub(crate) allow_peers: Vec<&'static str>,
+    /// Whether each address listens on a second port as well.
+    pub(crate) two_ports: bool,
+    /// Whether TURN has the UDP side of the HTTPS port as well.
+    pub(crate) beside_https: bool,
     /// Further lines of `[turn]`.
     pub(crate) turn: String,
 }
@@ -148,6 +152,8 @@ impl Default for Setup {
             listen: vec!["127.0.0.1"],
             external_ip: vec!["127.0.0.1"],
             allow_peers: vec!["127.0.0.0/8", "::1/128"],
+            two_ports: false,
+            beside_https: false,
             turn: String::new(),
         }
     }
@@ -160,9 +166,10 @@ impl Setup {
         self
     }
 
-    fn config(&self, directory: &Directory, port: u16, https: u16) -> String {
-        let list = |items: &[&str], suffix: &str| {
-            let quoted: Vec<_> = items.iter().map(|i| format!("\"{i}{suffix}\"")).collect();
+    fn config(&self, directory: &Directory, port: u16, second: u16, https: u16) -> String {
+        let strings = |items: &[&str]| items.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>();
+        let list = |items: &[String]| {
+            let quoted: Vec<_> = items.iter().map(|i| format!("\"{i}\"")).collect();
             format!("[{}]", quoted.join(", "))
         };
         let workers = match self.turn.contains("workers") {
@@ -170,6 +177,17 @@ impl Setup {
             false => "workers = 1\n",
         };
         let [relays, _] = relay_ports();
+        let mut listen = self
+            .listen
+            .iter()
+            .map(|ip| format!("{ip}:{port}"))
+            .collect::<Vec<_>>();
+        if self.two_ports {
+            listen.extend(self.listen.iter().map(|ip| format!("{ip}:{second}")));
+        }
+        if self.beside_https {
+            listen.push(format!("127.0.0.1:{https}"));
+        }
         format!(
             "external_ip = {}\nstate_dir = \"{}\"\n\
              [log]\nlevel = \"debug\"\n\
@@ -177,10 +195,10 @@ impl Setup {
              [turn]\nlisten = {}\nallow_peers = {}\nrelay_ports = \"{}-{}\"\n\
              secret = \"{SECRET}\"\n\
              static_users = [{{ username = \"{USER}\", password = \"{PASSWORD}\" }}]\n{workers}{}\n",
-            list(&self.external_ip, ""),
+            list(&strings(&self.external_ip)),
             directory.file("state").display(),
-            list(&self.listen, &format!(":{port}")),
-            list(&self.allow_peers, ""),
+            list(&listen),
+            list(&strings(&self.allow_peers)),
             relays.start(),
             relays.end(),
             self.turn,
@@ -199,6 +217,8 @@ pub(crate) struct Callbox {
     directory: Option<Directory>,
     /// UDP and TCP.
     pub(crate) address: SocketAddr,
+    /// The second port, where there is one.
+    pub(crate) second: SocketAddr,
     /// TLS, and HTTPS beside it.
     pub(crate) https: SocketAddr,
 }
@@ -208,9 +228,9 @@ impl Callbox {
     pub(crate) fn start(setup: &Setup, directory: Directory) -> Self {
         // Another program may take a port at the last moment.
         for _ in 0..5 {
-            let (port, https) = (free_port(), free_port());
+            let (port, second, https) = (free_port(), free_port(), free_port());
             let config = directory.file("appliance.toml");
-            fs::write(&config, setup.config(&directory, port, https)).unwrap();
+            fs::write(&config, setup.config(&directory, port, second, https)).unwrap();
             let mut command = Command::new(env!("CARGO_BIN_EXE_callbox"));
             command.arg("serve").arg("--config").arg(&config);
             let mut process = Process::start(&mut command, &directory.file("log"));
@@ -234,6 +254,7 @@ impl Callbox {
                     process,
                     directory: Some(directory),
                     address: at(port),
+                    second: at(second),
                     https: at(https),
                 };
             }

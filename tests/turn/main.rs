@@ -7,9 +7,12 @@
     reason = "a test may fail by panicking and may wait for another process"
 )]
 
+mod classic;
 mod client;
 mod datagrams;
+mod discovery;
 mod harness;
+mod icmp;
 mod interop;
 mod limits;
 mod peers;

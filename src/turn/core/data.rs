@@ -334,7 +334,7 @@ impl Indications {
         Self(seed)
     }
 
-    fn next(&mut self) -> TransactionId {
+    pub(super) fn next(&mut self) -> TransactionId {
         let mut id = [0; 12];
         for part in id.chunks_mut(8) {
             self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -32,6 +32,8 @@ pub struct Stats {
     pub not_permitted: u64,
     /// Requests and packets refused by the peer policy.
     pub refused_peers: u64,
+    /// ICMP errors passed on to clients.
+    pub icmp_errors: u64,
     /// Packets dropped by a bandwidth limit.
     pub over_rate: u64,
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::net::sys::{SendScratch, SocketFamily};
+use crate::net::sys::{SendScratch, SocketFamily, is_shortage};
 use crate::turn::core::{Header, RelayId};
 
 use super::sockets::Sockets;
@@ -309,7 +309,7 @@ fn send_group<'a>(
     batch.send(group.socket, |message, error| {
         flushed.sends += 1;
         match messages.get(message) {
-            Some(range) if range.len() > 1 && !is_full(&error) => refused.push(range.clone()),
+            Some(range) if range.len() > 1 && !is_shortage(&error) => refused.push(range.clone()),
             Some(range) => flushed.failed += range.len() as u64,
             None => {}
         }
@@ -330,13 +330,6 @@ fn send_group<'a>(
         flushed.failed += sent.failed;
     }
     flushed
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)
-    )
 }
 
 /// How many packets from `at` on the kernel could cut out of one: same way, addresses and size,

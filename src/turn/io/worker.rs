@@ -14,7 +14,7 @@ use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
 use crate::net::udp::{Arena, DatagramSocket};
 use crate::turn::core::timers::Wheel;
 use crate::turn::core::{
-    Action, Config, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
+    Action, Config, IcmpError, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
 };
 
 use super::directory::Directory;
@@ -32,8 +32,8 @@ const BATCHES_PER_TURN: usize = 8;
 /// Letters taken in one turn.
 const MAIL_PER_TURN: usize = 256;
 
-/// Room for the longest answer.
-const ANSWER: usize = 1500;
+/// Room for the longest answer: one that is meant to come in fragments.
+const ANSWER: usize = 2048;
 
 /// How often the counters are shown to others.
 const STATS_INTERVAL: Duration = Duration::from_millis(200);
@@ -160,7 +160,13 @@ impl Worker {
             for event in &ready {
                 match Token::decode(event.token) {
                     Token::Listener(at) => self.read_listener(now, at),
-                    Token::Relay(at) => self.read_relay(now, RelayId(at)),
+                    Token::Relay(at) => {
+                        // Read first: an error that waits is also what the next receive would get.
+                        if event.failed {
+                            self.read_errors(now, RelayId(at));
+                        }
+                        self.read_relay(now, RelayId(at));
+                    }
                     Token::Stream(at) => self.stream_ready(now, at, event),
                     Token::Mail => self.read_mail(now),
                 }
@@ -250,6 +256,35 @@ impl Worker {
         self.received = received;
     }
 
+    /// What ICMP had to say of datagrams that a relay socket sent. Asked for only when the kernel
+    /// says that there is something.
+    fn read_errors(&mut self, now: Now, relay: RelayId) {
+        for _ in 0..BATCHES_PER_TURN {
+            let Some(socket) = self.sockets.relay(relay) else {
+                return;
+            };
+            let socket = socket.socket.as_fd();
+            let mut errors = Vec::new();
+            let got = sys::receive_errors(socket, &mut self.receive, |error| {
+                errors.push(IcmpError {
+                    peer: error.to,
+                    kind: error.kind,
+                    code: error.code,
+                    mtu: error.mtu,
+                });
+            });
+            for error in errors {
+                let answer = self.answer.as_mut_slice();
+                let action = self.core.handle_icmp(now, relay, &error, answer);
+                self.perform(action, None, 0);
+            }
+            // Fewer than a batch: the queue is empty.
+            if !matches!(got, Ok(BATCH)) {
+                return;
+            }
+        }
+    }
+
     /// Receives one batch into the arena, sending first what still lies there if it is full.
     /// Returns how many came; `received` has them with their offsets.
     fn receive_batch(
@@ -296,26 +331,23 @@ impl Worker {
         match action {
             Action::Nothing => {}
             Action::Answer(len) => {
-                let Some(origin) = origin else { return };
+                if let Some(origin) = origin {
+                    self.tell(origin.link, len);
+                }
+            }
+            Action::Tell { link, len } => self.tell(link, len),
+            Action::AnswerVia { len, socket, to } => {
                 let answer = self.answer.get(..len).unwrap_or_default();
-                match origin.link {
-                    Link::Datagram {
-                        socket,
-                        local,
-                        client,
-                    } => self
-                        .outbox
-                        .push_answer(socket, client, source(local), answer),
-                    Link::Stream(at) => {
-                        let parts = [answer, &[], &[]];
-                        push(
-                            &mut self.streams,
-                            &mut self.dirty,
-                            &mut self.buffers,
-                            at,
-                            parts,
-                        );
-                    }
+                if let Some(Link::Datagram {
+                    socket: came_to,
+                    local,
+                    ..
+                }) = origin.map(|origin| origin.link)
+                {
+                    // Another socket has an address of its own.
+                    let from = socket.is_none().then(|| source(local)).flatten();
+                    let socket = socket.unwrap_or(came_to);
+                    self.outbox.push_answer(socket, to, from, answer);
                 }
             }
             Action::ToPeer {
@@ -381,6 +413,27 @@ impl Worker {
                     });
                 }
             }
+        }
+    }
+
+    /// Sends the beginning of the answer buffer to a client.
+    fn tell(&mut self, link: Link, len: usize) {
+        let answer = self.answer.get(..len).unwrap_or_default();
+        match link {
+            Link::Datagram {
+                socket,
+                local,
+                client,
+            } => self
+                .outbox
+                .push_answer(socket, client, source(local), answer),
+            Link::Stream(at) => push(
+                &mut self.streams,
+                &mut self.dirty,
+                &mut self.buffers,
+                at,
+                [answer, &[], &[]],
+            ),
         }
     }
 
