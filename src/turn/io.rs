@@ -57,7 +57,7 @@ pub struct Workers {
 pub fn start(plan: Plan) -> io::Result<Workers> {
     let count = plan.listeners.len();
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..count)
-        .map(|_| mailbox::new())
+        .map(|id| mailbox::new(id as u16))
         .collect::<io::Result<Vec<_>>>()?
         .into_iter()
         .unzip();
