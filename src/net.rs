@@ -5,6 +5,7 @@ pub mod holder;
 pub mod interface;
 pub mod listen;
 pub mod prefixed;
+pub mod proxy;
 pub mod reach;
 pub mod stream;
 pub mod sys;

@@ -365,6 +365,7 @@ pub(crate) fn settings() -> Settings {
             idle_timeout: PATIENCE,
             max_connections: some(1000),
             max_per_ip: some(1000),
+            proxy_protocol: Vec::new(),
         },
         tls: Tls::SelfSigned,
         signaling: Signaling {
