@@ -145,3 +145,12 @@ fn an_event_wakes_the_poller_once() {
     poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
     assert!(ready.is_empty());
 }
+
+#[test]
+fn the_limit_of_open_files_only_rises() {
+    let before = raise_file_limit(0).unwrap();
+    // Nobody may open so many; what is allowed stays allowed.
+    let after = raise_file_limit(u64::MAX - 1).unwrap();
+    assert!(after >= before, "{after} of {before}");
+    assert_eq!(raise_file_limit(0).unwrap(), after);
+}
