@@ -83,6 +83,7 @@ pub(super) struct Activity {
     draining_since: Option<Instant>,
     /// For HTTP/2.
     frames: Option<Budget>,
+    cut: bool,
 }
 
 /// How much a client may still chat.
@@ -109,6 +110,7 @@ impl Activity {
             header_since: None,
             draining_since: None,
             frames: (protocol == Protocol::Http2).then(|| Budget::new(now)),
+            cut: false,
         }
     }
 
@@ -193,6 +195,15 @@ impl Activity {
         self.draining_since = Some(now);
     }
 
+    /// Nothing more is said to this client.
+    pub(super) fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     fn moved(&mut self, now: Instant) {
         self.last = now;
         self.received = 0;
@@ -216,6 +227,8 @@ impl Activity {
             (self.opened + limits.header, Late::Stalled)
         } else if let Some(since) = self.header_since {
             (since + limits.header, Late::Stalled)
+        } else if self.blocked {
+            (self.last + limits.idle, Late::Stalled)
         } else {
             (self.last + limits.idle, Late::Idle)
         }

@@ -23,6 +23,7 @@ use super::activity::{Activity, GOODBYE, Late, Protocol, Turn};
 use super::body::Answer;
 use super::redirect::To;
 use super::{Services, redirect};
+use crate::net::abort::Abort;
 use crate::net::clock;
 use crate::shutdown::Drain;
 
@@ -58,7 +59,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Serves HTTP/1.1 until the connection ends or becomes a WebSocket.
 pub async fn http1<I>(io: I, client: Client, services: Services)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
 {
     let activity = Shared::new(Protocol::Http1);
     let (guard, served, drain) = (activity.clone(), services.clone(), client.drain.clone());
@@ -87,7 +88,7 @@ where
 /// Serves HTTP/2 until the connection ends.
 pub async fn http2<I>(io: I, client: Client, services: Services)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
 {
     let activity = Shared::new(Protocol::Http2);
     let (guard, served, drain) = (activity.clone(), services.clone(), client.drain.clone());
@@ -127,7 +128,7 @@ where
 /// Answers plain HTTP with a redirect.
 pub async fn plain<I>(io: I, to: To, client: Client, services: Services)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
 {
     let activity = Shared::new(Protocol::Http1);
     let service = service_fn(|request: Request<Incoming>| {
@@ -205,9 +206,12 @@ async fn drive<C>(
         Late::Flooding => &stats.flooding,
     };
     counter.fetch_add(1, Ordering::Relaxed);
-    if late == Late::Idle {
-        goodbye(connection);
-        let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
+    match late {
+        Late::Idle => {
+            goodbye(connection);
+            let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
+        }
+        Late::Stalled | Late::Flooding => activity.with(Activity::cut),
     }
 }
 
@@ -288,20 +292,37 @@ where
     }
 }
 
-/// A stream that notes when bytes move.
+/// A stream that notes when bytes move, and that is reset when its client was cut.
 #[derive(Debug)]
 pub(super) struct Metered<I> {
-    inner: I,
+    /// Gone once it has been taken out.
+    inner: Option<I>,
     activity: Shared,
+    abort: fn(&I),
 }
 
 impl<I> Metered<I> {
-    fn new(inner: I, activity: Shared) -> Self {
-        Self { inner, activity }
+    fn new(inner: I, activity: Shared) -> Self
+    where
+        I: Abort,
+    {
+        Self {
+            inner: Some(inner),
+            activity,
+            abort: I::abort,
+        }
     }
 
-    pub(super) fn into_inner(self) -> I {
-        self.inner
+    pub(super) fn into_inner(mut self) -> Option<I> {
+        self.inner.take()
+    }
+
+    fn inner(&mut self) -> io::Result<Pin<&mut I>>
+    where
+        I: Unpin,
+    {
+        let gone = || io::ErrorKind::NotConnected.into();
+        self.inner.as_mut().map(Pin::new).ok_or_else(gone)
     }
 
     /// Notes what became of an attempt to write.
@@ -318,6 +339,16 @@ impl<I> Metered<I> {
     }
 }
 
+impl<I> Drop for Metered<I> {
+    fn drop(&mut self) {
+        if let Some(inner) = &self.inner
+            && self.activity.with(|activity| activity.is_cut())
+        {
+            (self.abort)(inner);
+        }
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -325,7 +356,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        ready!(self.inner()?.poll_read(cx, buf))?;
         if let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             self.activity
                 .with(|activity| activity.read(clock::now(), bytes));
@@ -340,7 +371,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write(cx, buf);
+        let result = self.inner()?.poll_write(cx, buf);
         self.wrote(&result);
         result
     }
@@ -350,17 +381,17 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let result = self.inner()?.poll_write_vectored(cx, bufs);
         self.wrote(&result);
         result
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.as_ref().is_some_and(I::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        let flushed = self.inner()?.poll_flush(cx);
         self.activity.with(|activity| match flushed {
             Poll::Ready(_) => activity.flushed(),
             Poll::Pending => activity.blocked(clock::now()),
@@ -369,7 +400,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        self.inner()?.poll_shutdown(cx)
     }
 }
 
