@@ -33,6 +33,8 @@ const TABLE: &[Row] = &[
     module(0, "front::sniff", &[]),
     module(0, "front::route", &["front::sniff"]),
     module(0, "http::router", &[]),
+    module(0, "http::activity", &["http::frames"]),
+    module(0, "http::frames", &[]),
     module(0, "net::proxy", &[]),
     module(0, "net::reach", &[]),
     module(0, "config::settings", &[]),
