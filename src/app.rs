@@ -106,7 +106,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    raise_file_limit();
+    raise_file_limit(&settings, mode);
     let mut signals = Signals::new().map_err(|error| Error::System("signals", error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let state = StateDir::open(&settings.state_dir)?;
@@ -230,12 +230,25 @@ pub fn seed_early() {
     }
 }
 
-fn raise_file_limit() {
-    match sys::raise_file_limit() {
-        Ok(limit) => tracing::debug!(limit, "open files"),
+/// Each connection is a file, and so is each relayed address.
+fn raise_file_limit(settings: &Settings, mode: Mode) {
+    let ports = settings.turn.relay_ports.len() as u64;
+    let wanted = settings.front.max_connections.get() as u64 + ports + OTHER_FILES;
+    match sys::raise_file_limit(wanted) {
+        Ok(limit) if mode == Mode::Try => tracing::debug!(limit, "open files"),
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            wanted,
+            "fewer files may be open than front.max_connections and turn.relay_ports can take up: \
+             raise the hard limit (LimitNOFILE= of systemd, --ulimit nofile= of Docker), or lower those"
+        ),
+        Ok(limit) => tracing::info!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
 }
+
+/// Listeners, workers, the runtime, files of pages that are being read.
+const OTHER_FILES: u64 = 1000;
 
 fn certificate(
     settings: &Settings,

@@ -24,7 +24,7 @@ mod credentials;
 mod forms;
 
 use credentials::{admin_token, extra_server, static_user, turn_secret};
-use forms::{external_ip, level, message_size, positive_duration, realm};
+use forms::{balancers, external_ip, level, message_size, positive_duration, realm};
 
 /// Settings, good only if there is no problem.
 pub(super) struct Built {
@@ -169,6 +169,7 @@ fn front(reader: &mut Reader<'_>) -> Front {
         idle_timeout: reader.duration("front.idle_timeout"),
         max_connections: reader.count("front.max_connections", 1_000_000),
         max_per_ip: reader.count("front.max_per_ip", 1_000_000),
+        proxy_protocol: reader.required("front.proxy_protocol", balancers),
     }
 }
 

@@ -131,6 +131,7 @@ pub(super) const KEYS: &[Key] = &[
     given("front.idle_timeout", Text, "\"75s\""),
     given("front.max_connections", Number, "20000"),
     given("front.max_per_ip", Number, "256"),
+    given("front.proxy_protocol", List, "false"),
     given("tls.mode", Text, "\"auto\""),
     open("tls.cert", Text, "none, the certificate is made here"),
     open("tls.key", Text, "none, the key is made here"),
