@@ -56,6 +56,8 @@ pub struct Plan {
     pub unauthenticated_per_second: u32,
     /// Listening sockets for NAT behaviour discovery; empty: there is none.
     pub doors: Vec<SocketAddr>,
+    /// Whether classic STUN is answered.
+    pub classic_stun: bool,
 }
 
 impl Default for Plan {
@@ -71,6 +73,7 @@ impl Default for Plan {
             max_total_bps: 0,
             unauthenticated_per_second: 0,
             doors: Vec::new(),
+            classic_stun: false,
         }
     }
 }
@@ -242,6 +245,7 @@ impl World {
             }),
             unauthenticated_per_second: plan.unauthenticated_per_second,
             discovery: (!plan.doors.is_empty()).then(|| Arc::new(Discovery::new(&plan.doors))),
+            classic_stun: plan.classic_stun,
         };
         let server = |seed| Server::new(config.clone(), seed, now.instant);
         let quota = Quota::new(plan.user_quota, plan.total_quota);

@@ -8,6 +8,7 @@
 pub mod allocation;
 mod audit;
 pub mod auth;
+mod classic;
 mod data;
 pub mod discovery;
 pub mod host;
@@ -29,7 +30,7 @@ pub use icmp::IcmpError;
 pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;
 pub use server::{Action, Config, Header, Link, Now, Origin, RelayId, Server, Transport};
-pub use stats::Stats;
+pub use stats::{ByTransport, Stats, Traffic};
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,7 @@ impl Site {
             total_rate: None,
             unauthenticated_per_second: 0,
             discovery: None,
+            classic_stun: false,
         };
         let [relays, _] = relay_ports();
         let workers = start(Plan {

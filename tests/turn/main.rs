@@ -9,6 +9,7 @@
 
 mod aiortc;
 mod allocator;
+mod classic;
 mod client;
 mod datagrams;
 mod discovery;

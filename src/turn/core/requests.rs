@@ -169,7 +169,7 @@ impl Server {
         reply::error(request, ErrorCode::BadRequest, answer, None, |_| {})
     }
 
-    fn may_answer(&mut self, now: Now, origin: &Origin) -> bool {
+    pub(super) fn may_answer(&mut self, now: Now, origin: &Origin) -> bool {
         let may = self.limiter.allow(origin.client.ip(), now.instant);
         if !may {
             self.stats.unanswered += 1;

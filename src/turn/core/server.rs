@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::limit::{PrefixLimiter, SharedRate};
 use crate::turn::channel;
 use crate::turn::stun::address::Family;
-use crate::turn::stun::{Class, Message};
+use crate::turn::stun::{Class, Message, ParseError};
 
 use super::allocation::Allocation;
 use super::auth::Credentials;
@@ -42,6 +42,8 @@ pub struct Config {
     pub unauthenticated_per_second: u32,
     /// How Binding requests that look for NATs are answered; `None`: like any other.
     pub discovery: Option<Arc<Discovery>>,
+    /// Whether Binding requests without the magic cookie are answered (RFC 3489).
+    pub classic_stun: bool,
 }
 
 /// The time, both ways.
@@ -268,6 +270,7 @@ impl Server {
             },
             Some(0) => match Message::parse(packet) {
                 Ok(message) => self.stun(now, origin, &message, answer, host),
+                Err(ParseError::NotStun) => self.classic(now, origin, packet, answer),
                 Err(_) => self.malformed(),
             },
             _ => self.malformed(),

@@ -4,6 +4,7 @@ mod allocate;
 mod amplification;
 mod auth;
 mod channels;
+mod classic;
 mod discovery;
 mod icmp;
 mod internal;
