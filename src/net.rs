@@ -8,4 +8,5 @@ pub mod prefixed;
 pub mod reach;
 pub mod stream;
 pub mod sys;
+pub mod tcp;
 pub mod udp;

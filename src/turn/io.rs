@@ -9,6 +9,7 @@
 mod directory;
 mod mailbox;
 mod outbox;
+mod peers;
 mod sockets;
 mod stream;
 mod worker;
