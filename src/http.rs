@@ -6,8 +6,10 @@
 mod activity;
 mod authority;
 mod body;
+mod frames;
 mod headers;
 mod ice;
+mod metrics;
 mod origin;
 mod page;
 mod redirect;
@@ -69,6 +71,12 @@ pub struct Stats {
     pub ice_granted: AtomicU64,
     /// ICE configurations refused because a network asked too often.
     pub ice_limited: AtomicU64,
+    /// Connections cut for not sending a request or taking an answer in time.
+    pub stalled: AtomicU64,
+    /// Connections closed because nobody used them.
+    pub idle: AtomicU64,
+    /// Connections of HTTP/2 cut for floods of frames.
+    pub flooding: AtomicU64,
     /// WebSockets accepted.
     pub websockets: AtomicU64,
 }

@@ -1,10 +1,12 @@
 //! Bytes in and out of the kernel. Knows no protocol.
 
+pub mod abort;
 pub mod clock;
 pub mod holder;
 pub mod interface;
 pub mod listen;
 pub mod prefixed;
+pub mod proxy;
 pub mod reach;
 pub mod stream;
 pub mod sys;

@@ -157,6 +157,7 @@ fn the_documented_examples_are_good() {
         .replace("/etc/callbox/fullchain.pem", &here("cert.pem"))
         .replace("/etc/callbox/privkey.pem", &here("key.pem"))
         .replace("/srv/www", &here("."))
+        .replace("/etc/callbox/admin.token", &here("key.pem"))
         .lines()
         .filter(|line| !line.starts_with("secret_file"))
         .map(|line| format!("{line}\n"))

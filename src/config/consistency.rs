@@ -34,6 +34,17 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             what: "at least one address is needed".to_owned(),
         });
     }
+    let admin = &settings.admin;
+    if admin.token.is_none()
+        && let Some(open) = admin.listen.iter().find(|at| !at.ip().is_loopback())
+    {
+        conflicts.push(Conflict {
+            key: "admin.listen",
+            what: format!(
+                "{open} can be reached by others: set admin.token_file, or listen on 127.0.0.1"
+            ),
+        });
+    }
     if settings.turn.discovery && discovery(settings) == discovery::Reach::Nothing {
         conflicts.push(Conflict {
             key: "turn.discovery",
@@ -64,6 +75,7 @@ fn listeners(settings: &Settings) -> Vec<Conflict> {
         ("front.https", &front.https),
         ("front.http", &front.http),
         ("turn.listen", &settings.turn.listen),
+        ("admin.listen", &settings.admin.listen),
     ];
     let all: Vec<(&'static str, SocketAddr)> = groups
         .iter()

@@ -32,6 +32,8 @@ pub struct Settings {
     pub ice: Ice,
     /// `[web]`
     pub web: Web,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[log]`
     pub log: Log,
 }
@@ -69,6 +71,9 @@ pub struct Front {
     pub max_connections: NonZeroUsize,
     /// Connections of one client address (IPv4 /32, IPv6 /64).
     pub max_per_ip: NonZeroUsize,
+    /// Load balancers in front of us: each of their connections begins with a PROXY header that
+    /// says whose it is.
+    pub proxy_protocol: Vec<Network>,
 }
 
 /// `[tls]`: who supplies the certificate.
@@ -161,6 +166,34 @@ pub struct Network {
     pub prefix: u8,
 }
 
+impl Network {
+    /// Whether the address lies inside.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip) {
+            (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                let bits = 32_u32.saturating_sub(u32::from(self.prefix));
+                (u32::from(network) ^ u32::from(ip))
+                    .checked_shr(bits)
+                    .unwrap_or(0)
+                    == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(ip)) => {
+                let bits = 128_u32.saturating_sub(u32::from(self.prefix));
+                (u128::from(network) ^ u128::from(ip))
+                    .checked_shr(bits)
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether all of `other` lies inside.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.prefix >= self.prefix && self.contains(other.address)
+    }
+}
+
 /// `[ice]`
 #[derive(Clone, Debug)]
 pub struct Ice {
@@ -208,6 +241,17 @@ pub struct Web {
     pub dir: Option<PathBuf>,
     /// Content-Security-Policy; `None`: strict for the built-in pages, none for a directory.
     pub csp: Option<String>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Listeners of metrics, health and drain. Empty: none.
+    pub listen: Vec<SocketAddr>,
+    /// The operator chose the addresses: one that cannot be had is an error, not a warning.
+    pub chosen: bool,
+    /// What whoever asks has to know; `None` only where nobody but this machine can ask.
+    pub token: Option<Secret>,
 }
 
 /// `[log]`

@@ -459,15 +459,27 @@ pub const PMTUD_DONT: i32 = libc::IP_PMTUDISC_DONT;
 /// Routers must not cut datagrams.
 pub const PMTUD_DO: i32 = libc::IP_PMTUDISC_DO;
 
-/// Raises the number of files this process may have open to what it is allowed to; returns it.
-pub fn raise_file_limit() -> io::Result<u64> {
+/// Raises the number of files this process may have open to what it is allowed to, and further to
+/// `wanted` if it has the privilege; returns it.
+pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the pointer is to one live structure, here and below.
+    // SAFETY: the pointer is to one live structure.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    if limit.rlim_max < wanted {
+        let more = libc::rlimit {
+            rlim_cur: wanted,
+            rlim_max: wanted,
+        };
+        // SAFETY: as above.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const more) } == 0 {
+            return Ok(wanted);
+        }
+    }
     limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
     Ok(limit.rlim_cur)
 }

@@ -33,7 +33,7 @@ pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;
 pub use requests::Direction;
 pub use server::{Action, Config, Header, Incoming, Link, Now, Origin, RelayId, Server, Transport};
-pub use stats::Stats;
+pub use stats::{ByTransport, Stats, Traffic};
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,10 @@
 
 mod door;
 
+mod floods;
 mod ice;
 mod limits;
 mod pages;
 mod protocols;
+mod proxy;
 mod websocket;

@@ -193,3 +193,12 @@ fn errors_of_earlier_datagrams_are_kept_apart_and_lose_none_of_the_others() {
         assert_eq!(none.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }
+
+#[test]
+fn the_limit_of_open_files_only_rises() {
+    let before = raise_file_limit(0).unwrap();
+    // Nobody may open so many; what is allowed stays allowed.
+    let after = raise_file_limit(u64::MAX - 1).unwrap();
+    assert!(after >= before, "{after} of {before}");
+    assert_eq!(raise_file_limit(0).unwrap(), after);
+}

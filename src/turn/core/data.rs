@@ -125,7 +125,8 @@ impl Server {
             return Action::Nothing;
         }
         allocation.to_peers.count(payload.len());
-        self.stats.to_peers.count(payload.len());
+        let transport = allocation.origin.transport;
+        self.stats.to_peers.of(transport).count(payload.len());
         if !self.config.policy.is_own(peer.ip()) {
             return Action::ToPeer {
                 relay: relay.id,
@@ -228,7 +229,8 @@ impl Server {
             return Action::Nothing;
         }
         allocation.to_client.count(payload.len());
-        self.stats.to_clients.count(payload.len());
+        let transport = allocation.origin.transport;
+        self.stats.to_clients.of(transport).count(payload.len());
         let link = allocation.origin.link;
         let Ok(len) = u16::try_from(payload.len()) else {
             return Action::Nothing;

@@ -99,6 +99,7 @@ pub(super) struct Worker {
     streams: Vec<Option<Box<Stream>>>,
     free_streams: Vec<u32>,
     stream_timers: Wheel,
+    due: Vec<u32>,
     dirty: Vec<u32>,
     buffers: Buffers,
     arena: Arena,
@@ -139,13 +140,18 @@ impl Worker {
             .add(parts.inbox.bell(), mail, Interest::Read)?;
         let mut seed = [0; 8];
         rand::fill(&mut seed).map_err(|_| io::Error::other("the system gave no random bytes"))?;
-        let handed = parts.mailboxes.iter().map(|_| Packets::default()).collect();
+        let handed = parts
+            .mailboxes
+            .iter()
+            .map(|_| parts.inbox.empty())
+            .collect();
         Ok(Self {
             core: Server::new(parts.config, u64::from_ne_bytes(seed), parts.now),
             sockets,
             streams: Vec::new(),
             free_streams: Vec::new(),
             stream_timers: Wheel::new(parts.now),
+            due: Vec::new(),
             dirty: Vec::new(),
             buffers: Buffers::default(),
             arena: Arena::default(),
@@ -425,13 +431,16 @@ impl Worker {
             } => self
                 .outbox
                 .push_answer(socket, client, source(local), answer),
-            Link::Stream(at) => push(
-                &mut self.streams,
-                &mut self.dirty,
-                &mut self.buffers,
-                at,
-                [answer, &[], &[]],
-            ),
+            Link::Stream(at) => {
+                let parts = [answer, &[], &[]];
+                push(
+                    &mut self.streams,
+                    &mut self.dirty,
+                    &mut self.buffers,
+                    at,
+                    parts,
+                );
+            }
         }
     }
 
@@ -444,7 +453,8 @@ impl Worker {
         self.arena.clear();
         for (packets, mailbox) in self.handed.iter_mut().zip(self.mailboxes.iter()) {
             if !packets.entries.is_empty() {
-                mailbox.send(Mail::Packets(std::mem::take(packets)));
+                let filled = std::mem::replace(packets, self.inbox.empty());
+                mailbox.send(Mail::Packets(filled));
             }
         }
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -468,7 +478,12 @@ impl Worker {
             match self.inbox.next() {
                 None => return,
                 Some(Mail::Stream(client)) => self.adopt(now, *client),
-                Some(Mail::Packets(packets)) => self.accept_packets(now, &packets),
+                Some(Mail::Packets(packets)) => {
+                    self.accept_packets(now, &packets);
+                    if let Some(sender) = self.mailboxes.get(usize::from(packets.sender)) {
+                        sender.give_back(packets);
+                    }
+                }
                 Some(Mail::Drain) => self.core.drain(),
             }
         }
@@ -515,9 +530,9 @@ impl Worker {
             .next()
             .is_some_and(|at| at <= now.instant)
         {
-            let mut due = Vec::new();
+            let mut due = std::mem::take(&mut self.due);
             self.stream_timers.expire(now.instant, &mut due);
-            for at in due {
+            for at in due.drain(..) {
                 let Some(stream) = stream_mut(&mut self.streams, at) else {
                     continue;
                 };
@@ -530,6 +545,7 @@ impl Worker {
                     self.stream_timers.insert(at, stream.deadline);
                 }
             }
+            self.due = due;
         }
     }
 

@@ -304,10 +304,11 @@ impl Server {
                 Direction::ToPeer => allocation.to_peers.count(len),
                 Direction::ToClient => allocation.to_client.count(len),
             }
-        }
-        match direction {
-            Direction::ToPeer => self.stats.to_peers.count(len),
-            Direction::ToClient => self.stats.to_clients.count(len),
+            let transport = allocation.origin.transport;
+            match direction {
+                Direction::ToPeer => self.stats.to_peers.of(transport).count(len),
+                Direction::ToClient => self.stats.to_clients.of(transport).count(len),
+            }
         }
         self.pay(now, id, direction, len)
     }

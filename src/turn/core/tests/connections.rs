@@ -445,6 +445,6 @@ fn rates_hold_for_connections_too() {
     let left = world.servers[0].pay(world.now, id, way, debt);
     assert!((debt - 10_000..debt - 9_000).contains(&left), "{left}");
     let counted = world.servers[0].stats();
-    assert_eq!(counted.to_peers.bytes, 25_000);
-    assert_eq!(counted.to_clients.bytes, 5_000);
+    assert_eq!(counted.to_peers.total().bytes, 25_000);
+    assert_eq!(counted.to_clients.total().bytes, 5_000);
 }
