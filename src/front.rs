@@ -5,6 +5,7 @@
 
 mod accept;
 mod conn;
+mod metrics;
 pub mod route;
 pub mod sniff;
 mod tls;

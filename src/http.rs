@@ -9,6 +9,7 @@ mod body;
 mod frames;
 mod headers;
 mod ice;
+mod metrics;
 mod origin;
 mod page;
 mod redirect;

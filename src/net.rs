@@ -11,4 +11,5 @@ pub mod proxy;
 pub mod reach;
 pub mod stream;
 pub mod sys;
+pub mod tcp;
 pub mod udp;

@@ -14,7 +14,7 @@ use super::file;
 use super::load::{Layer, Layers};
 use super::report::Problem;
 use super::settings::{
-    Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls, Turn, Web,
+    Admin, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls, Turn, Web,
 };
 use super::shape::{Parsed, Wrong, choice, flag, list, number, text, words, wrong};
 use super::text;
@@ -23,7 +23,7 @@ use super::value::Value;
 mod credentials;
 mod forms;
 
-use credentials::{extra_server, static_user, turn_secret};
+use credentials::{admin_token, extra_server, static_user, turn_secret};
 use forms::{balancers, external_ip, level, message_size, positive_duration, realm};
 
 /// Settings, good only if there is no problem.
@@ -53,6 +53,7 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
             dir: reader.path("web.dir"),
             csp: reader.optional("web.csp", text(text::header)),
         },
+        admin: admin(&mut reader),
         log: Log {
             level: reader.required("log.level", text(level)),
             format: reader.required(
@@ -261,6 +262,9 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
         max_bps_per_allocation: reader
             .required("turn.max_bps_per_allocation", number(0..=MOST_BPS)),
         max_bps: reader.required("turn.max_bps", number(0..=MOST_BPS)),
+        discovery: reader.required("turn.discovery", flag),
+        classic_stun: reader.required("turn.classic_stun", flag),
+        tcp_relays: reader.required("turn.tcp_relays", flag),
         workers: reader
             .optional("turn.workers", workers)
             .and_then(NonZeroUsize::new)
@@ -271,6 +275,15 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
 
 /// Ten terabits: what lies above is a slip.
 const MOST_BPS: i128 = 10_000_000_000_000;
+
+fn admin(reader: &mut Reader<'_>) -> Admin {
+    let layer = reader.layers.get("admin.listen").map(|found| found.1);
+    Admin {
+        listen: reader.required("admin.listen", list(text(text::address))),
+        chosen: layer.is_some_and(|layer| layer != Layer::Default),
+        token: admin_token(reader),
+    }
+}
 
 fn ice(reader: &mut Reader<'_>) -> Ice {
     let layers = reader.layers;

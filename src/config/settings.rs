@@ -32,6 +32,8 @@ pub struct Settings {
     pub ice: Ice,
     /// `[web]`
     pub web: Web,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[log]`
     pub log: Log,
 }
@@ -136,6 +138,12 @@ pub struct Turn {
     pub max_bps_per_allocation: u64,
     /// Bits a second in total, each direction; 0 = unlimited.
     pub max_bps: u64,
+    /// Whether clients may find out how their NAT behaves (RFC 5780).
+    pub discovery: bool,
+    /// Whether Binding requests without the magic cookie are answered (RFC 3489).
+    pub classic_stun: bool,
+    /// Whether allocations may relay TCP connections (RFC 6062).
+    pub tcp_relays: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
 }
@@ -235,6 +243,17 @@ pub struct Web {
     pub csp: Option<String>,
 }
 
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Listeners of metrics, health and drain. Empty: none.
+    pub listen: Vec<SocketAddr>,
+    /// The operator chose the addresses: one that cannot be had is an error, not a warning.
+    pub chosen: bool,
+    /// What whoever asks has to know; `None` only where nobody but this machine can ask.
+    pub token: Option<Secret>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -253,4 +272,42 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Settings {
+    /// Addresses of `[turn] listen` where TURN needs a TCP listener of its own: on a port of
+    /// HTTPS the front door takes TURN over TCP and TLS, and only UDP is left to be bound.
+    pub fn turn_tcp(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let taken = |address: &SocketAddr| {
+            let https = &self.front.https;
+            https.iter().any(|front| overlap(*front, *address))
+        };
+        let listen = self.turn.listen.iter().copied();
+        listen.filter(move |address| !taken(address))
+    }
+}
+
+/// Whether two sockets cannot both be bound. `[::]` takes IPv4 too; port 0 is any free one.
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, narrow: IpAddr| {
+        wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    a.port() != 0
+        && a.port() == b.port()
+        && (a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_the_ports_of_https_turn_needs_no_tcp_listener() {
+        let mut settings = Settings::builtin("/nowhere".into());
+        let listen = |addresses: &[&str]| addresses.iter().map(|a| a.parse().unwrap()).collect();
+        settings.front.https = listen(&["127.0.0.1:443"]);
+        settings.turn.listen = listen(&["[::]:3478", "[::]:443", "127.0.0.1:443", "127.0.0.2:443"]);
+        let own: Vec<_> = settings.turn_tcp().map(|a| a.to_string()).collect();
+        assert_eq!(own, ["[::]:3478", "127.0.0.2:443"]);
+    }
 }

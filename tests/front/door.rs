@@ -10,7 +10,7 @@ use std::time::Duration;
 use callbox::assets::{Assets, Embedded, Variant};
 use callbox::cert::{CertStore, self_signed};
 use callbox::config::settings::{
-    ExternalIp, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls, Turn, Web,
+    Admin, ExternalIp, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls, Turn, Web,
 };
 use callbox::config::{Secret, Settings};
 use callbox::front::{self, Listener, Role, Stats};
@@ -398,6 +398,9 @@ pub(crate) fn settings() -> Settings {
             total_quota: 0,
             max_bps_per_allocation: 0,
             max_bps: 0,
+            discovery: false,
+            classic_stun: false,
+            tcp_relays: false,
             workers: some(1),
         },
         ice: Ice {
@@ -408,6 +411,11 @@ pub(crate) fn settings() -> Settings {
         web: Web {
             dir: None,
             csp: None,
+        },
+        admin: Admin {
+            listen: Vec::new(),
+            chosen: false,
+            token: None,
         },
         log: Log {
             level: "info".to_owned(),

@@ -1,0 +1,37 @@
+//! HTTP's counters as metric families.
+
+use std::sync::atomic::Ordering;
+
+use super::Services;
+use crate::telemetry::metrics::{Page, Source};
+
+impl Source for Services {
+    fn collect(&self, page: &mut Page<'_>) {
+        let stats = self.stats();
+        page.counter(
+            "http_websockets",
+            "WebSockets accepted.",
+            stats.websockets.load(Ordering::Relaxed),
+        );
+        page.counter(
+            "http_foreign_origins",
+            "Requests refused because of their Origin.",
+            stats.foreign_origins.load(Ordering::Relaxed),
+        );
+        page.counters(
+            "ice_configurations",
+            "ICE configurations asked for: handed out, or refused because a network asked too \
+             often.",
+            [
+                (
+                    &[("result", "granted")][..],
+                    stats.ice_granted.load(Ordering::Relaxed),
+                ),
+                (
+                    &[("result", "limited")],
+                    stats.ice_limited.load(Ordering::Relaxed),
+                ),
+            ],
+        );
+    }
+}
