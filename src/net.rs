@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod clock;
+pub mod coalesced;
 pub mod holder;
 pub mod interface;
 pub mod listen;
