@@ -10,12 +10,13 @@ mod headers;
 mod ice;
 mod origin;
 mod page;
+mod proxy;
 mod redirect;
 pub mod router;
 mod serve;
 mod upgrade;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use self::authority::Authority;
 use self::body::Answer;
 use self::headers::Policy;
+use self::proxy::Proxy;
 use self::router::Route;
 use self::serve::Reply;
 use crate::assets::Assets;
@@ -69,6 +71,10 @@ pub struct Stats {
     pub ice_granted: AtomicU64,
     /// ICE configurations refused because a network asked too often.
     pub ice_limited: AtomicU64,
+    /// Requests that an application of the operator's has answered.
+    pub proxied: AtomicU64,
+    /// Requests that it should have answered.
+    pub proxy_failures: AtomicU64,
     /// WebSockets accepted.
     pub websockets: AtomicU64,
 }
@@ -87,6 +93,7 @@ struct Inner {
     signaling: settings::Signaling,
     websocket: WebSocketConfig,
     ice: settings::Ice,
+    proxies: Vec<Arc<Proxy>>,
     credential_ttl: Duration,
     policy: Policy,
     limits: Limits,
@@ -114,6 +121,11 @@ impl Services {
             signaling: settings.signaling.clone(),
             websocket: session::websocket_config(&settings.signaling),
             ice: settings.ice.clone(),
+            proxies: settings
+                .proxy
+                .iter()
+                .map(|proxy| Arc::new(Proxy::new(proxy.clone(), settings.front.idle_timeout)))
+                .collect(),
             credential_ttl: settings.turn.credential_ttl,
             policy,
             limits: Limits {
@@ -145,6 +157,10 @@ impl Services {
             let mut response = page::text(StatusCode::BAD_REQUEST, "Which host?\n");
             self.secure(&mut response, None);
             return response;
+        }
+        if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {
+            let answered = proxy.forward::<I>(request, own.as_ref(), client).await;
+            return self.proxied(answered, own.as_ref());
         }
         let route = router::route(
             request.method(),
@@ -181,6 +197,36 @@ impl Services {
             *response.body_mut() = Answer::empty();
         }
         response
+    }
+
+    /// The application that a path belongs to.
+    fn proxy(&self, method: &Method, path: &str) -> Option<Arc<Proxy>> {
+        let Inner {
+            proxies, signaling, ..
+        } = &*self.inner;
+        // Both ask a proxy for something, and not what is behind it.
+        let is_for_us = matches!(*method, Method::TRACE | Method::CONNECT);
+        if proxies.is_empty() || is_for_us || router::is_reserved(path, &signaling.path) {
+            return None;
+        }
+        let paths = proxies.iter().map(|proxy| proxy.path());
+        proxies.get(router::longest(path, paths)?).cloned()
+    }
+
+    /// An application speaks for itself; what we say in its place has the headers of our pages.
+    fn proxied(&self, answered: Result<Reply, Reply>, own: Option<&Authority>) -> Reply {
+        let stats = &self.inner.stats;
+        match answered {
+            Ok(reply) => {
+                stats.proxied.fetch_add(1, Ordering::Relaxed);
+                reply
+            }
+            Err(mut page) => {
+                stats.proxy_failures.fetch_add(1, Ordering::Relaxed);
+                self.secure(&mut page, own);
+                page
+            }
+        }
     }
 
     fn secure(&self, response: &mut Reply, own: Option<&Authority>) {

@@ -1,5 +1,6 @@
 //! Bytes in and out of the kernel. Knows no protocol.
 
+pub mod alive;
 pub mod clock;
 pub mod holder;
 pub mod interface;

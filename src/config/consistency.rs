@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::settings::{ExternalIp, Network, Settings, Tls};
+use super::settings::{ExternalIp, Network, Proxy, Settings, Tls, Upstream};
+use crate::http::router;
 use crate::net::reach::{Reach, reach};
 
 /// Two settings that exclude each other.
@@ -33,6 +34,13 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             what: "at least one address is needed".to_owned(),
         });
     }
+    conflicts.extend(
+        settings
+            .proxy
+            .iter()
+            .filter_map(|proxy| unreachable(settings, proxy))
+            .map(|what| Conflict { key: "proxy", what }),
+    );
     let users = &settings.turn.static_users;
     for (index, user) in users.iter().enumerate() {
         if users
@@ -47,6 +55,42 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         }
     }
     conflicts
+}
+
+/// Why requests for a proxy would never arrive where they should.
+fn unreachable(settings: &Settings, proxy: &Proxy) -> Option<String> {
+    let (path, upstream) = (&proxy.path, &proxy.upstream);
+    if router::is_reserved(path, &settings.signaling.path) {
+        return Some(format!(
+            "path {path:?} is answered by callbox itself: choose another one"
+        ));
+    }
+    let Upstream::Http { host, port } = upstream else {
+        return None;
+    };
+    let ours = [
+        ("front.https", &settings.front.https),
+        ("front.http", &settings.front.http),
+        ("turn.listen", &settings.turn.listen),
+    ];
+    let listens = |address: &SocketAddr| {
+        address.port() == *port
+            && match host.parse::<IpAddr>() {
+                Ok(ip) => ip == address.ip() || (ip.is_loopback() && address.ip().is_unspecified()),
+                Err(_) => {
+                    settings.host.contains(host)
+                        || (host == "localhost"
+                            && (address.ip().is_loopback() || address.ip().is_unspecified()))
+                }
+            }
+    };
+    ours.iter()
+        .find(|(_, addresses)| addresses.iter().any(listens))
+        .map(|(key, _)| {
+            format!(
+                "upstream {upstream} is callbox itself ({key}): name the address and port that your application listens on"
+            )
+        })
 }
 
 /// TCP addresses that are asked for more than once.
@@ -146,6 +190,18 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         if let Some(what) = opened(network) {
             warn(format!(
                 "turn.allow_peers: {network} lets callers reach {what} through the relay"
+            ));
+        }
+    }
+    if settings.proxy.iter().any(|proxy| proxy.path == "/") {
+        let hidden = match (&settings.web.dir, settings.web.spa) {
+            (Some(_), _) => Some("web.dir"),
+            (None, true) => Some("web.spa"),
+            (None, false) => None,
+        };
+        if let Some(key) = hidden {
+            warn(format!(
+                "{key}: shows below /r/ only, since the proxy for \"/\" takes every other path"
             ));
         }
     }

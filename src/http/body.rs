@@ -1,4 +1,5 @@
-//! The body of an answer: nothing, bytes, or a file read as fast as the client takes it.
+//! The body of an answer: nothing, bytes, or what comes from a file or from elsewhere as fast as the
+//! client takes it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -19,7 +20,10 @@ enum Content {
     Empty,
     Bytes(Bytes),
     File(Reader),
+    Stream(Stream),
 }
+
+type Stream = Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>;
 
 /// Reads a file piece by piece off the async threads; one piece is in memory at a time.
 struct Reader {
@@ -53,6 +57,13 @@ impl Answer {
             state: Reading::Idle(file),
             left: length,
         }))
+    }
+
+    /// What somebody else makes, piece by piece.
+    pub(super) fn stream(
+        stream: impl Body<Data = Bytes, Error = io::Error> + Send + 'static,
+    ) -> Self {
+        Self::from(Content::Stream(Box::pin(stream)))
     }
 
     /// Keeps `guard` until the body has been handed to the connection or given up.
@@ -95,6 +106,7 @@ impl Body for Answer {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Content::File(reader) => reader.poll(cx),
+            Content::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
 
@@ -103,6 +115,7 @@ impl Body for Answer {
             Content::Empty => true,
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::File(reader) => reader.left == 0,
+            Content::Stream(stream) => stream.is_end_stream(),
         }
     }
 
@@ -111,6 +124,7 @@ impl Body for Answer {
             Content::Empty => 0,
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(reader) => reader.left,
+            Content::Stream(stream) => return stream.size_hint(),
         })
     }
 }

@@ -400,7 +400,10 @@ pub(crate) fn settings() -> Settings {
         web: Web {
             dir: None,
             csp: None,
+            cors_origins: Vec::new(),
+            spa: false,
         },
+        proxy: Vec::new(),
         log: Log {
             level: "info".to_owned(),
             format: LogFormat::Text,
