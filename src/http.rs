@@ -6,6 +6,8 @@
 mod activity;
 mod authority;
 mod body;
+mod conditional;
+mod cors;
 mod headers;
 mod ice;
 mod origin;
@@ -21,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderValue, InvalidHeaderValue};
+use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderMap, HeaderValue, InvalidHeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -29,6 +31,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use self::authority::Authority;
 use self::body::Answer;
 use self::headers::Policy;
+use self::page::Fallback;
 use self::proxy::Proxy;
 use self::router::Route;
 use self::serve::Reply;
@@ -96,6 +99,8 @@ struct Inner {
     proxies: Vec<Arc<Proxy>>,
     credential_ttl: Duration,
     policy: Policy,
+    fallback: Fallback,
+    cors_origins: Vec<String>,
     limits: Limits,
     limiter: Mutex<PrefixLimiter>,
     stats: Stats,
@@ -128,6 +133,11 @@ impl Services {
                 .collect(),
             credential_ttl: settings.turn.credential_ttl,
             policy,
+            fallback: match settings.web.spa {
+                true => Fallback::FirstPage,
+                false => Fallback::NotFound,
+            },
+            cors_origins: settings.web.cors_origins.clone(),
             limits: Limits {
                 header: settings.front.header_timeout,
                 idle: settings.front.idle_timeout,
@@ -171,8 +181,13 @@ impl Services {
         let (method, sent) = (request.method(), request.headers());
         let head = method == Method::HEAD;
         let mut response = match route {
-            Route::Page => page::serve(&inner.assets, method, sent, "index.html").await,
-            Route::Asset(path) => page::serve(&inner.assets, method, sent, &path).await,
+            Route::Page => self.file(method, sent, "index.html").await,
+            Route::Asset(path) => self.file(method, sent, &path).await,
+            Route::MethodNotAllowed("GET, HEAD")
+                if cors::is_preflight(method, sent, &inner.cors_origins) =>
+            {
+                cors::preflight(sent, &inner.cors_origins)
+            }
             Route::Ice => ice::answer(self, request, own.as_ref(), client.peer.ip()).await,
             Route::IcePreflight => ice::preflight(self, sent, own.as_ref()),
             Route::WebSocket => upgrade::accept::<I>(self, request, own.as_ref(), client),
@@ -196,6 +211,13 @@ impl Services {
             }
             *response.body_mut() = Answer::empty();
         }
+        response
+    }
+
+    async fn file(&self, method: &Method, sent: &HeaderMap, path: &str) -> Reply {
+        let inner = &*self.inner;
+        let mut response = page::serve(&inner.assets, method, sent, path, inner.fallback).await;
+        cors::allow(response.headers_mut(), sent, &inner.cors_origins);
         response
     }
 

@@ -4,6 +4,7 @@
 
 mod door;
 
+mod files;
 mod ice;
 mod limits;
 mod pages;
