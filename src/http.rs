@@ -8,8 +8,10 @@ mod authority;
 mod body;
 mod conditional;
 mod cors;
+mod frames;
 mod headers;
 mod ice;
+mod metrics;
 mod origin;
 mod page;
 mod proxy;
@@ -78,6 +80,12 @@ pub struct Stats {
     pub proxied: AtomicU64,
     /// Requests that it should have answered.
     pub proxy_failures: AtomicU64,
+    /// Connections cut for not sending a request or taking an answer in time.
+    pub stalled: AtomicU64,
+    /// Connections closed because nobody used them.
+    pub idle: AtomicU64,
+    /// Connections of HTTP/2 cut for floods of frames.
+    pub flooding: AtomicU64,
     /// WebSockets accepted.
     pub websockets: AtomicU64,
 }
@@ -233,6 +241,10 @@ impl Services {
         }
         let paths = proxies.iter().map(|proxy| proxy.path());
         proxies.get(router::longest(path, paths)?).cloned()
+    }
+
+    fn is_proxied<B>(&self, request: &Request<B>) -> bool {
+        self.proxy(request.method(), request.uri().path()).is_some()
     }
 
     /// An application speaks for itself; what we say in its place has the headers of our pages.

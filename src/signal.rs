@@ -7,6 +7,7 @@
 pub mod core;
 pub mod dialect;
 pub mod hub;
+mod metrics;
 pub mod session;
 mod stats;
 

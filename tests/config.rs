@@ -157,6 +157,7 @@ fn the_documented_examples_are_good() {
         .replace("/etc/callbox/fullchain.pem", &here("cert.pem"))
         .replace("/etc/callbox/privkey.pem", &here("key.pem"))
         .replace("/srv/www", &here("."))
+        .replace("/etc/callbox/admin.token", &here("key.pem"))
         .lines()
         .filter(|line| !line.starts_with("secret_file"))
         .map(|line| format!("{line}\n"))
@@ -481,9 +482,9 @@ fn settings_that_exclude_each_other_are_an_error() {
     );
     assert!(said.iter().any(|line| line.starts_with("appliance.toml:3: front.http: 0.0.0.0:443 is covered by")), "{said:?}");
     assert!(
-        said.iter()
-            .any(|line| line
-                .starts_with("appliance.toml:5: turn.listen: [::]:443 is in front.https")),
+        said.iter().any(|line| line.starts_with(
+            "appliance.toml:5: turn.listen: [::]:443 is covered by 0.0.0.0:443 in front.http"
+        )),
         "{said:?}"
     );
     assert!(
@@ -562,6 +563,11 @@ fn a_proxy_takes_nothing_of_ours_and_does_not_lead_back_to_us() {
         good.contains("# warning: web.dir: shows below /r/ only"),
         "{good}"
     );
+}
+
+#[test]
+fn turn_may_have_the_udp_side_of_the_https_port() {
+    good("[turn]\nlisten = ['[::]:3478', '[::]:443']\n", &[]);
 }
 
 #[test]

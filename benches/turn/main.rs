@@ -94,6 +94,12 @@ const WORKLOADS: &[Workload] = &[
         streams: true,
     },
     Workload {
+        name: "tls-full",
+        about: "the same clients, as fast as it goes: nobody sleeps",
+        run: |server, time| streams::echo(server, time, streams::Leg::TlsFull),
+        streams: true,
+    },
+    Workload {
         name: "allocations",
         about: "allocations a second, and resident memory of each with a channel",
         run: control::allocations,

@@ -22,27 +22,28 @@ const CHANNEL: u16 = 0x4001;
 pub(crate) enum Leg {
     Tcp,
     Tls,
+    TlsFull,
 }
 
 impl Leg {
     fn clients(self) -> usize {
         match self {
             Self::Tcp => 20,
-            Self::Tls => 50,
+            Self::Tls | Self::TlsFull => 50,
         }
     }
 
     fn payload(self) -> usize {
         match self {
             Self::Tcp => 200,
-            Self::Tls => 1100,
+            Self::Tls | Self::TlsFull => 1100,
         }
     }
 
     /// Packets a second of all clients, one direction; `None`: as fast as it goes.
     fn rate(self) -> Option<f64> {
         match self {
-            Self::Tcp => None,
+            Self::Tcp | Self::TlsFull => None,
             Self::Tls => Some(5_000.0),
         }
     }
@@ -155,13 +156,13 @@ pub(crate) fn echo(server: &Server, time: Duration, leg: Leg) -> anyhow::Result<
 fn connect(server: &Server, leg: Leg) -> anyhow::Result<Box<dyn Stream>> {
     let address: SocketAddr = match leg {
         Leg::Tcp => server.udp,
-        Leg::Tls => server.tls,
+        Leg::Tls | Leg::TlsFull => server.tls,
     };
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
     Ok(match leg {
         Leg::Tcp => Box::new(socket),
-        Leg::Tls => {
+        Leg::Tls | Leg::TlsFull => {
             let connection = ClientConnection::new(config(), ServerName::try_from("localhost")?)?;
             Box::new(StreamOwned::new(connection, socket))
         }

@@ -35,6 +35,8 @@ pub struct Settings {
     pub web: Web,
     /// `[[proxy]]`
     pub proxy: Vec<Proxy>,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[log]`
     pub log: Log,
 }
@@ -72,6 +74,9 @@ pub struct Front {
     pub max_connections: NonZeroUsize,
     /// Connections of one client address (IPv4 /32, IPv6 /64).
     pub max_per_ip: NonZeroUsize,
+    /// Load balancers in front of us: each of their connections begins with a PROXY header that
+    /// says whose it is.
+    pub proxy_protocol: Vec<Network>,
 }
 
 /// `[tls]`: who supplies the certificate.
@@ -136,6 +141,10 @@ pub struct Turn {
     pub max_bps_per_allocation: u64,
     /// Bits a second in total, each direction; 0 = unlimited.
     pub max_bps: u64,
+    /// Whether clients may find out how their NAT behaves (RFC 5780).
+    pub discovery: bool,
+    /// Whether Binding requests without the magic cookie are answered (RFC 3489).
+    pub classic_stun: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
 }
@@ -156,6 +165,34 @@ pub struct Network {
     pub address: IpAddr,
     /// Bits of the prefix: 0-32 or 0-128.
     pub prefix: u8,
+}
+
+impl Network {
+    /// Whether the address lies inside.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip) {
+            (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                let bits = 32_u32.saturating_sub(u32::from(self.prefix));
+                (u32::from(network) ^ u32::from(ip))
+                    .checked_shr(bits)
+                    .unwrap_or(0)
+                    == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(ip)) => {
+                let bits = 128_u32.saturating_sub(u32::from(self.prefix));
+                (u128::from(network) ^ u128::from(ip))
+                    .checked_shr(bits)
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether all of `other` lies inside.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.prefix >= self.prefix && self.contains(other.address)
+    }
 }
 
 /// `[ice]`
@@ -254,6 +291,17 @@ impl fmt::Display for Upstream {
     }
 }
 
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Listeners of metrics, health and drain. Empty: none.
+    pub listen: Vec<SocketAddr>,
+    /// The operator chose the addresses: one that cannot be had is an error, not a warning.
+    pub chosen: bool,
+    /// What whoever asks has to know; `None` only where nobody but this machine can ask.
+    pub token: Option<Secret>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -272,4 +320,42 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Settings {
+    /// Addresses of `[turn] listen` where TURN needs a TCP listener of its own: on a port of
+    /// HTTPS the front door takes TURN over TCP and TLS, and only UDP is left to be bound.
+    pub fn turn_tcp(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let taken = |address: &SocketAddr| {
+            let https = &self.front.https;
+            https.iter().any(|front| overlap(*front, *address))
+        };
+        let listen = self.turn.listen.iter().copied();
+        listen.filter(move |address| !taken(address))
+    }
+}
+
+/// Whether two sockets cannot both be bound. `[::]` takes IPv4 too; port 0 is any free one.
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, narrow: IpAddr| {
+        wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    a.port() != 0
+        && a.port() == b.port()
+        && (a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_the_ports_of_https_turn_needs_no_tcp_listener() {
+        let mut settings = Settings::builtin("/nowhere".into());
+        let listen = |addresses: &[&str]| addresses.iter().map(|a| a.parse().unwrap()).collect();
+        settings.front.https = listen(&["127.0.0.1:443"]);
+        settings.turn.listen = listen(&["[::]:3478", "[::]:443", "127.0.0.1:443", "127.0.0.2:443"]);
+        let own: Vec<_> = settings.turn_tcp().map(|a| a.to_string()).collect();
+        assert_eq!(own, ["[::]:3478", "127.0.0.2:443"]);
+    }
 }

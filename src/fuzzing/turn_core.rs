@@ -2,16 +2,25 @@
 //! permitted whom.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::turn::channel;
-use crate::turn::core::{Link, Transport, Verdict};
+use crate::turn::core::{IcmpError, Link, Transport, Verdict};
 use crate::turn::stun::address::{Family, decode_xor};
 use crate::turn::stun::{AttributeType, Class, Message, Method, Writer};
 
 use super::client::{Answer, Client, channel_data, udp};
 use super::world::{BOUND_V4, Outcome, Plan, STATIC_USER, V4, World};
+
+/// Listening sockets, so that NAT behaviour discovery has all its parts.
+const DOORS: [SocketAddr; 4] = [
+    SocketAddr::new(IpAddr::V4(V4), 3478),
+    SocketAddr::new(IpAddr::V4(V4), 443),
+    SocketAddr::new(IpAddr::V4(OTHER_V4), 3478),
+    SocketAddr::new(IpAddr::V4(OTHER_V4), 443),
+];
+const OTHER_V4: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 10);
 
 /// Runs the input; panics when an invariant breaks.
 pub fn run(input: &[u8]) {
@@ -110,6 +119,8 @@ impl Run {
             world: World::new(Plan {
                 user_quota: 2,
                 total_quota: 3,
+                doors: DOORS.to_vec(),
+                classic_stun: true,
                 ..Plan::default()
             }),
             grants: clients.iter().map(|_| Grants::default()).collect(),
@@ -289,10 +300,35 @@ impl Run {
         match script.next() % 4 {
             0 => self.world.shared.exhausted ^= true,
             1 => self.world.shared.taken.clear(),
+            3 => self.path_error(script),
             _ => {
                 let offset = u16::from(script.next() % 16);
                 self.world.shared.taken.insert(50000 + offset);
             }
+        }
+    }
+
+    /// An ICMP error, about anybody, comes to every relay.
+    fn path_error(&mut self, script: &mut Script<'_>) {
+        let error = IcmpError {
+            peer: self.peer_of(script),
+            kind: script.next(),
+            code: script.next(),
+            mtu: 1280,
+        };
+        let relays = self.grants.iter().flat_map(|grants| grants.relays.clone());
+        for relayed in relays.collect::<Vec<_>>() {
+            let Some(Outcome::ToClient { link, bytes, .. }) = self.world.icmp(relayed, &error)
+            else {
+                continue;
+            };
+            let to = self.clients.iter().position(|c| c.origin.link == link);
+            let grants = &self.grants[to.expect("it goes to a client")];
+            let peer = known_as(error.peer);
+            assert!(grants.permits(peer.ip(), self.world.now.instant));
+            assert!(grants.relays.contains(&relayed));
+            let message = Message::parse(&bytes).expect("a Data indication");
+            assert!(message.find(AttributeType::ICMP).is_some());
         }
     }
 
@@ -326,10 +362,25 @@ impl Run {
         let outcome = self.clients[who].send(&mut self.world, &packet);
         let answer = match &outcome {
             Outcome::Nothing => None,
+            Outcome::Answer(bytes) if Message::parse(&packet).is_err() => {
+                // Classic STUN: the address, or why not.
+                assert_eq!(bytes[4..20], packet[4..20], "the same transaction");
+                assert!(bytes.len() <= 3 * packet.len());
+                None
+            }
             Outcome::Answer(bytes) => {
                 let answer = Answer(bytes.clone());
                 self.note(who, &packet, &answer);
                 Some(answer)
+            }
+            Outcome::AnswerVia { socket, to, bytes } => {
+                let client = self.clients[who].origin;
+                assert_eq!(to.ip(), client.client.ip(), "nobody else hears of it");
+                assert!(socket.is_none_or(|socket| usize::from(socket) < DOORS.len()));
+                assert!(bytes.len() <= 3 * packet.len());
+                let answer = Answer(bytes.clone());
+                assert_eq!(answer.message().method(), Method::BINDING);
+                None
             }
             Outcome::ToPeer {
                 relayed,

@@ -11,8 +11,8 @@ use crate::limit::SharedRate;
 use crate::net::clock;
 use crate::turn::core::quota::Quota;
 use crate::turn::core::{
-    Action, BindError, Config, Credentials, Event, Host, Link, Now, Origin, Policy, Pool, RelayId,
-    Server,
+    Action, BindError, Config, Credentials, Discovery, Event, Host, IcmpError, Link, Now, Origin,
+    Policy, Pool, RelayId, Server,
 };
 use crate::turn::stun::address::Family;
 
@@ -54,6 +54,10 @@ pub struct Plan {
     pub max_total_bps: u64,
     /// Unauthenticated answers a second.
     pub unauthenticated_per_second: u32,
+    /// Listening sockets for NAT behaviour discovery; empty: there is none.
+    pub doors: Vec<SocketAddr>,
+    /// Whether classic STUN is answered.
+    pub classic_stun: bool,
 }
 
 impl Default for Plan {
@@ -68,6 +72,8 @@ impl Default for Plan {
             max_bps: 0,
             max_total_bps: 0,
             unauthenticated_per_second: 0,
+            doors: Vec::new(),
+            classic_stun: false,
         }
     }
 }
@@ -89,6 +95,15 @@ pub enum Outcome {
     Nothing,
     /// Sent back to where it came from.
     Answer(Vec<u8>),
+    /// Sent by another listening socket, or to another port of the client's.
+    AnswerVia {
+        /// The socket, where it is another.
+        socket: Option<u16>,
+        /// The destination.
+        to: SocketAddr,
+        /// The answer.
+        bytes: Vec<u8>,
+    },
     /// Sent from a relay socket.
     ToPeer {
         /// The advertised address of that socket.
@@ -229,6 +244,8 @@ impl World {
                 Arc::new([rate(), rate()])
             }),
             unauthenticated_per_second: plan.unauthenticated_per_second,
+            discovery: (!plan.doors.is_empty()).then(|| Arc::new(Discovery::new(&plan.doors))),
+            classic_stun: plan.classic_stun,
         };
         let server = |seed| Server::new(config.clone(), seed, now.instant);
         let quota = Quota::new(plan.user_quota, plan.total_quota);
@@ -252,15 +269,20 @@ impl World {
 
     /// A packet from a client.
     pub fn client(&mut self, worker: usize, origin: &Origin, packet: &[u8]) -> Outcome {
-        let mut answer = [0xA5; 1500];
+        let mut answer = [0xA5; 2048];
         let mut desk = Desk {
             worker,
             shared: &mut self.shared,
         };
         let server = &mut self.servers[worker];
         let action = server.handle_client(self.now, origin, packet, &mut answer, &mut desk);
-        if let Action::Answer(len) = action {
-            return Outcome::Answer(answer[..len].to_vec());
+        match action {
+            Action::Answer(len) => return Outcome::Answer(answer[..len].to_vec()),
+            Action::AnswerVia { len, socket, to } => {
+                let bytes = answer[..len].to_vec();
+                return Outcome::AnswerVia { socket, to, bytes };
+            }
+            _ => {}
         }
         self.carry_out(worker, action, packet)
     }
@@ -276,6 +298,22 @@ impl World {
         let (worker, relay) = *self.shared.sockets.get(&at)?;
         let action = self.servers[worker].handle_peer(self.now, relay, source, payload.len());
         Some(self.carry_out(worker, action, payload))
+    }
+
+    /// An ICMP error for what was sent from one of our relayed addresses.
+    pub fn icmp(&mut self, relayed: SocketAddr, error: &IcmpError) -> Option<Outcome> {
+        let at = (Family::of(relayed.ip()), relayed.port());
+        let (worker, relay) = *self.shared.sockets.get(&at)?;
+        let mut answer = [0xA5; 2048];
+        let action = self.servers[worker].handle_icmp(self.now, relay, error, &mut answer);
+        Some(match action {
+            Action::Tell { link, len } => Outcome::ToClient {
+                worker,
+                link,
+                bytes: answer[..len].to_vec(),
+            },
+            other => self.carry_out(worker, other, &[]),
+        })
     }
 
     /// A client's stream closes.
@@ -354,7 +392,10 @@ impl World {
     fn carry_out(&mut self, worker: usize, action: Action, packet: &[u8]) -> Outcome {
         let cut = |range: Range<usize>| packet[range].to_vec();
         match action {
-            Action::Nothing | Action::Answer(_) => Outcome::Nothing,
+            Action::Nothing
+            | Action::Answer(_)
+            | Action::AnswerVia { .. }
+            | Action::Tell { .. } => Outcome::Nothing,
             Action::ToPeer {
                 relay,
                 peer,

@@ -10,10 +10,12 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-/// A body, and whatever must live until it has been sent.
+use super::serve::Running;
+
+/// A body, and the exchange that it is a part of.
 pub(super) struct Answer {
     content: Content,
-    guard: Option<Box<dyn Send + Sync>>,
+    exchange: Option<Running>,
 }
 
 enum Content {
@@ -66,10 +68,25 @@ impl Answer {
         Self::from(Content::Stream(Box::pin(stream)))
     }
 
-    /// Keeps `guard` until the body has been handed to the connection or given up.
-    pub(super) fn with_guard(mut self, guard: impl Send + Sync + 'static) -> Self {
-        self.guard = Some(Box::new(guard));
+    /// The exchange ends when the body has been handed to the connection or given up. Until then
+    /// it is told whether the client takes what there is or waits for more.
+    pub(super) fn with_exchange(mut self, mut exchange: Running) -> Self {
+        exchange.given();
+        self.exchange = Some(exchange);
         self
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.content = Content::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Content::File(reader) => reader.poll(cx),
+            Content::Stream(stream) => stream.as_mut().poll_frame(cx),
+        }
     }
 }
 
@@ -77,7 +94,7 @@ impl From<Content> for Answer {
     fn from(content: Content) -> Self {
         Self {
             content,
-            guard: None,
+            exchange: None,
         }
     }
 }
@@ -98,16 +115,15 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match &mut self.content {
-            Content::Empty => Poll::Ready(None),
-            Content::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.content = Content::Empty;
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+        let polled = self.poll_content(cx);
+        if let Some(exchange) = &mut self.exchange {
+            match &polled {
+                Poll::Pending => exchange.wanted(),
+                Poll::Ready(Some(Ok(_))) => exchange.given(),
+                Poll::Ready(_) => {}
             }
-            Content::File(reader) => reader.poll(cx),
-            Content::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,11 +6,12 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -18,10 +19,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::{Activity, GOODBYE, Late, Limits, Protocol};
+use super::activity::{Activity, GOODBYE, Late, Protocol, Turn};
 use super::body::Answer;
 use super::redirect::To;
 use super::{Services, redirect};
+use crate::net::abort::Abort;
 use crate::net::clock;
 use crate::shutdown::Drain;
 
@@ -42,6 +44,14 @@ const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// Requests at a time on one HTTP/2 connection; a page has fewer files.
 const MAX_STREAMS: u32 = 64;
+/// Streams reset before anybody looked at them, by the client or by its breaking the rules: the
+/// library ends a connection with more of them.
+const MAX_RESETS: usize = 32;
+/// Bytes of one body, and of all of a connection, that wait for whoever takes them.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Bytes of one answer that wait for the client.
+const SEND_BUFFER: usize = 64 * 1024;
 /// A phone that lost its network does not close its connections.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,17 +59,16 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Serves HTTP/1.1 until the connection ends or becomes a WebSocket.
 pub async fn http1<I>(io: I, client: Client, services: Services)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
 {
     let activity = Shared::new(Protocol::Http1);
-    let (limits, drain) = (services.limits(), client.drain.clone());
-    let guard = activity.clone();
-    let service = service_fn(move |request| {
+    let (guard, served, drain) = (activity.clone(), services.clone(), client.drain.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
         let (services, client) = (services.clone(), client.clone());
-        let running = Running::begin(&guard);
+        let running = Running::begin(&guard, &services, &request);
         async move {
             let response = services.respond::<I>(request, &client).await;
-            Ok::<_, Infallible>(response.map(|body| body.with_guard(running)))
+            Ok::<_, Infallible>(response.map(|body| body.with_exchange(running)))
         }
     });
     let connection = http1_builder()
@@ -70,7 +79,7 @@ where
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
         &activity,
-        &limits,
+        &served,
         &drain,
     )
     .await;
@@ -79,23 +88,27 @@ where
 /// Serves HTTP/2 until the connection ends.
 pub async fn http2<I>(io: I, client: Client, services: Services)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
 {
     let activity = Shared::new(Protocol::Http2);
-    let (limits, drain) = (services.limits(), client.drain.clone());
-    let guard = activity.clone();
+    let (guard, served, drain) = (activity.clone(), services.clone(), client.drain.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (services, client) = (services.clone(), client.clone());
-        let running = Running::begin(&guard);
+        let running = Running::begin(&guard, &services, &request);
         async move {
             let response = services.respond::<I>(request, &client).await;
-            Ok::<_, Infallible>(response.map(|body| body.with_guard(running)))
+            Ok::<_, Infallible>(response.map(|body| body.with_exchange(running)))
         }
     });
     let mut builder = http2::Builder::new(Spawn(drain.clone()));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
@@ -106,7 +119,7 @@ where
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
         &activity,
-        &limits,
+        &served,
         &drain,
     )
     .await;
@@ -115,10 +128,9 @@ where
 /// Answers plain HTTP with a redirect.
 pub async fn plain<I>(io: I, to: To, client: Client, services: Services)
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
 {
     let activity = Shared::new(Protocol::Http1);
-    let limits = services.limits();
     let service = service_fn(|request: Request<Incoming>| {
         let mut response = redirect::answer(&request, to);
         services.secure(&mut response, None);
@@ -132,7 +144,7 @@ where
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
         &activity,
-        &limits,
+        &services,
         &client.drain,
     )
     .await;
@@ -155,11 +167,12 @@ async fn drive<C>(
     connection: &mut Pin<&mut C>,
     goodbye: impl Fn(&mut Pin<&mut C>),
     activity: &Shared,
-    limits: &Limits,
+    services: &Services,
     drain: &Drain,
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
+    let limits = &services.inner.limits;
     let (deadline, _) = activity.with(|activity| activity.deadline(limits));
     let mut alarm = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
     let mut begun = std::pin::pin!(drain.begun());
@@ -186,9 +199,19 @@ async fn drive<C>(
     .await;
     let Some(late) = late else { return };
     tracing::debug!(?late, "connection cut");
-    if late == Late::Idle {
-        goodbye(connection);
-        let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
+    let stats = services.stats();
+    let counter = match late {
+        Late::Stalled => &stats.stalled,
+        Late::Idle => &stats.idle,
+        Late::Flooding => &stats.flooding,
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
+    match late {
+        Late::Idle => {
+            goodbye(connection);
+            let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
+        }
+        Late::Stalled | Late::Flooding => activity.with(Activity::cut),
     }
 }
 
@@ -207,18 +230,52 @@ impl Shared {
 }
 
 /// A request that is being answered.
-struct Running(Shared);
+#[derive(Debug)]
+pub(super) struct Running {
+    activity: Shared,
+    turn: Turn,
+}
 
 impl Running {
-    fn begin(activity: &Shared) -> Self {
-        activity.with(|activity| activity.request_began(clock::now()));
-        Self(activity.clone())
+    fn begin<B: Body>(activity: &Shared, services: &Services, request: &Request<B>) -> Self {
+        // What waits for an application has deadlines of its own, for the client's part as well.
+        let turn = match request.body().is_end_stream() || services.is_proxied(request) {
+            true => Turn::Server,
+            false => Turn::Client,
+        };
+        activity.with(|activity| activity.request_began(clock::now(), turn));
+        Self {
+            activity: activity.clone(),
+            turn,
+        }
+    }
+
+    /// The client has been given something to take.
+    pub(super) fn given(&mut self) {
+        match self.turn {
+            Turn::Client => self.activity.with(|activity| activity.took(clock::now())),
+            Turn::Server => self.becomes(Turn::Client),
+        }
+    }
+
+    /// The client wants more than there is.
+    pub(super) fn wanted(&mut self) {
+        if self.turn == Turn::Client {
+            self.becomes(Turn::Server);
+        }
+    }
+
+    fn becomes(&mut self, turn: Turn) {
+        self.turn = turn;
+        self.activity
+            .with(|activity| activity.turned(clock::now(), turn));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.with(|activity| activity.request_ended(clock::now()));
+        self.activity
+            .with(|activity| activity.request_ended(clock::now(), self.turn));
     }
 }
 
@@ -236,25 +293,59 @@ where
     }
 }
 
-/// A stream that notes when bytes move.
+/// A stream that notes when bytes move, and that is reset when its client was cut.
 #[derive(Debug)]
 pub(super) struct Metered<I> {
-    inner: I,
+    /// Gone once it has been taken out.
+    inner: Option<I>,
     activity: Shared,
+    abort: fn(&I),
 }
 
 impl<I> Metered<I> {
-    fn new(inner: I, activity: Shared) -> Self {
-        Self { inner, activity }
+    fn new(inner: I, activity: Shared) -> Self
+    where
+        I: Abort,
+    {
+        Self {
+            inner: Some(inner),
+            activity,
+            abort: I::abort,
+        }
     }
 
-    pub(super) fn into_inner(self) -> I {
-        self.inner
+    pub(super) fn into_inner(mut self) -> Option<I> {
+        self.inner.take()
     }
 
-    fn wrote(&self, result: &io::Result<usize>) {
-        if matches!(result, Ok(length) if *length > 0) {
-            self.activity.with(|activity| activity.wrote(clock::now()));
+    fn inner(&mut self) -> io::Result<Pin<&mut I>>
+    where
+        I: Unpin,
+    {
+        let gone = || io::ErrorKind::NotConnected.into();
+        self.inner.as_mut().map(Pin::new).ok_or_else(gone)
+    }
+
+    /// Notes what became of an attempt to write.
+    fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Ready(Ok(length)) if *length > 0 => self
+                .activity
+                .with(|activity| activity.wrote(clock::now(), *length)),
+            Poll::Ready(_) => {}
+            Poll::Pending => self
+                .activity
+                .with(|activity| activity.blocked(clock::now())),
+        }
+    }
+}
+
+impl<I> Drop for Metered<I> {
+    fn drop(&mut self) {
+        if let Some(inner) = &self.inner
+            && self.activity.with(|activity| activity.is_cut())
+        {
+            (self.abort)(inner);
         }
     }
 }
@@ -266,9 +357,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.activity.with(|activity| activity.read(clock::now()));
+        ready!(self.inner()?.poll_read(cx, buf))?;
+        if let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
+            self.activity
+                .with(|activity| activity.read(clock::now(), bytes));
         }
         Poll::Ready(Ok(()))
     }
@@ -280,9 +372,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
+        let result = self.inner()?.poll_write(cx, buf);
         self.wrote(&result);
-        Poll::Ready(result)
+        result
     }
 
     fn poll_write_vectored(
@@ -290,27 +382,26 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs));
+        let result = self.inner()?.poll_write_vectored(cx, bufs);
         self.wrote(&result);
-        Poll::Ready(result)
+        result
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.as_ref().is_some_and(I::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = self.inner()?.poll_flush(cx);
+        self.activity.with(|activity| match flushed {
+            Poll::Ready(_) => activity.flushed(),
+            Poll::Pending => activity.blocked(clock::now()),
+        });
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
-
-impl Services {
-    fn limits(&self) -> Limits {
-        self.inner.limits
+        self.inner()?.poll_shutdown(cx)
     }
 }
 

@@ -93,7 +93,9 @@ where
             return;
         };
         // hyper and its deadlines end here: the session speaks to the TLS stream itself.
-        let stream = parts.io.into_inner().into_inner();
+        let Some(stream) = parts.io.into_inner().into_inner() else {
+            return;
+        };
         let read = parts.read_buf.to_vec();
         let socket =
             WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;

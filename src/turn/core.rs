@@ -8,8 +8,11 @@
 pub mod allocation;
 mod audit;
 pub mod auth;
+mod classic;
 mod data;
+pub mod discovery;
 pub mod host;
+mod icmp;
 pub mod nonce;
 pub mod policy;
 pub mod pool;
@@ -21,11 +24,13 @@ pub mod stats;
 pub mod timers;
 
 pub use auth::Credentials;
+pub use discovery::Discovery;
 pub use host::{BindError, Event, Host};
+pub use icmp::IcmpError;
 pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;
 pub use server::{Action, Config, Header, Link, Now, Origin, RelayId, Server, Transport};
-pub use stats::Stats;
+pub use stats::{ByTransport, Stats, Traffic};
 
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,10 @@
 mod door;
 
 mod files;
+mod floods;
 mod ice;
 mod limits;
 mod pages;
 mod protocols;
+mod proxy;
 mod websocket;

@@ -33,6 +33,9 @@ const TABLE: &[Row] = &[
     module(0, "front::sniff", &[]),
     module(0, "front::route", &["front::sniff"]),
     module(0, "http::router", &[]),
+    module(0, "http::activity", &["http::frames"]),
+    module(0, "http::frames", &[]),
+    module(0, "net::proxy", &[]),
     module(0, "net::reach", &[]),
     module(0, "config::settings", &[]),
     module(0, "config::secret", &[]),
@@ -56,6 +59,7 @@ const TABLE: &[Row] = &[
     module(2, "turn::io", &[]),
     module(2, "signal", &[]),
     module(2, "signal::hub", &[]),
+    module(2, "signal::metrics", &["signal::hub"]),
     module(2, "signal::session", &["signal::hub"]),
     module(2, "signal::apprtc", &["signal::hub"]),
     module(
@@ -64,7 +68,7 @@ const TABLE: &[Row] = &[
         &["signal::hub", "signal::session", "signal::apprtc"],
     ),
     module(2, "front", &["http", "turn::io"]),
-    module(2, "admin", &["http"]),
+    module(2, "admin", &[]),
     // 3: wiring.
     module(3, "app", &[]),
     module(3, "cli", &[]),

@@ -257,6 +257,49 @@ async fn a_visitor_who_stops_in_the_middle_of_a_body_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_visitor_who_drips_a_body_is_not_waited_for_either() {
+    let (application, mut events) = patient("").await;
+    let mut setup = crate::door::Setup::default();
+    setup.settings.front.idle_timeout = SHORT * 2;
+    setup.settings.proxy = vec![application.at("/app")];
+    let door = setup.open().await;
+    let mut visitor = door.tls(&["http/1.1"]).await;
+    let request = "POST /app HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+    visitor.write_all(request.as_bytes()).await.unwrap();
+    let drip = door.drain.spawn(async move {
+        while visitor.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(SHORT / 4).await;
+        }
+    });
+    assert_eq!(event(&mut events).await, "asked");
+    assert_eq!(event(&mut events).await, "closed");
+    drip.abort();
+}
+
+#[tokio::test]
+async fn a_visitor_is_not_blamed_for_an_application_that_reads_late() {
+    const BODY: usize = 20_000_000;
+    let application = Application::start(|_, mut connection| async move {
+        connection.head().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let whole = |bytes: &[u8]| (bytes.len() >= BODY).then_some(BODY);
+        connection.until(whole).await.unwrap();
+        connection.say(OK).await;
+        connection.closed().await;
+    })
+    .await;
+    let mut setup = crate::door::Setup::default();
+    setup.settings.front.idle_timeout = Duration::from_secs(1);
+    setup.settings.proxy = vec![application.at("/app")];
+    let door = setup.open().await;
+    let mut visitor = door.tls(&["http/1.1"]).await;
+    let head = format!("POST /app HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n");
+    visitor.write_all(head.as_bytes()).await.unwrap();
+    within(visitor.write_all(&vec![b'x'; BODY])).await.unwrap();
+    assert_eq!(status(&answer(&mut visitor).await.0), 200);
+}
+
+#[tokio::test]
 async fn events_come_when_they_happen() {
     let (next, pieces) = tokio::sync::mpsc::channel::<&'static str>(1);
     let pieces = Arc::new(tokio::sync::Mutex::new(pieces));

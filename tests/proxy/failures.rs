@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::application::{Application, OK, SHORT, door, proxy, status};
+use crate::application::{Application, OK, SHORT, ask_on, door, proxy, status};
 use crate::door::{PATIENCE, within};
 
 /// The log of the test's thread.
@@ -271,4 +271,26 @@ async fn a_header_without_end_is_502_and_not_our_memory() {
     .await;
     let door = door(vec![application.at("/app")]).await;
     assert_eq!(door.get("/app", &[]).await.status, 502);
+}
+
+#[tokio::test]
+async fn an_application_may_take_longer_than_visitors_may_be_idle() {
+    let application = Application::start(|_, mut connection| async move {
+        while connection.request().await.is_some() {
+            tokio::time::sleep(SHORT * 3).await;
+            connection.say(OK).await;
+        }
+    })
+    .await;
+    let mut setup = crate::door::Setup::default();
+    setup.settings.front.idle_timeout = SHORT;
+    setup.settings.proxy = vec![application.at("/app")];
+    let door = setup.open().await;
+    let mut visitor = door.tls(&["http/1.1"]).await;
+    for request in [
+        "GET /app HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /app HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+    ] {
+        assert_eq!(status(&ask_on(&mut visitor, request).await.0), 200);
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::settings::ExternalIp;
+use crate::config::settings::{ExternalIp, Network};
 use crate::config::shape::{Parsed, list, text, wrong};
 use crate::config::text::{self, TextError};
 use crate::config::value::Value;
@@ -45,6 +45,26 @@ fn advertised(text: &str) -> Result<Option<IpAddr>, TextError> {
         return Err(TextError::Value(format!("{address} is nobody's address")));
     }
     Ok(Some(address))
+}
+
+/// `false`, or the networks of the load balancers.
+pub(super) fn balancers(value: &Value) -> Parsed<Vec<Network>> {
+    let flag = match value {
+        Value::Flag(flag) => Some(*flag),
+        // From the environment the word comes as a list of one.
+        Value::List(items) => match items.as_slice() {
+            [Value::Text(word)] => word.parse().ok(),
+            _ => None,
+        },
+        _ => None,
+    };
+    match flag {
+        Some(false) => Ok(Vec::new()),
+        Some(true) => wrong(
+            "true would let anybody claim any address: list the networks of your load balancers, such as [\"10.0.0.0/8\"]",
+        ),
+        None => list(text(text::network))(value),
+    }
 }
 
 pub(super) fn positive_duration(text: &str) -> Result<Duration, TextError> {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::Proxy;
 use super::failure::Failure;
 use super::pool::{Line, Place};
+use crate::http::activity::PROGRESS;
 use crate::net::clock;
 
 /// Who let a deadline pass.
@@ -33,7 +34,10 @@ pub(super) enum Late {
 #[derive(Debug)]
 pub(super) struct Upload {
     visitor: Option<Incoming>,
+    /// The time that the visitor may let us wait for each [`PROGRESS`] bytes. It stands still while
+    /// the application has enough to do.
     patience: Deadline,
+    since: usize,
     ended: Ended,
 }
 
@@ -53,7 +57,7 @@ pub(super) struct Progress {
 }
 
 impl Upload {
-    /// A body whose pieces may be `patience` apart.
+    /// A body that may keep us waiting for `patience` in between.
     pub(super) fn new(visitor: Incoming, patience: Duration) -> (Self, Progress) {
         let empty = visitor.is_end_stream();
         let completely = Arc::new(AtomicBool::new(empty));
@@ -61,6 +65,7 @@ impl Upload {
         let upload = Self {
             visitor: (!empty).then_some(visitor),
             patience: Deadline::new(patience),
+            since: 0,
             ended: Ended {
                 completely: completely.clone(),
                 _alive: (!empty).then_some(sender),
@@ -75,6 +80,7 @@ impl Upload {
         Self {
             visitor: None,
             patience: Deadline::new(Duration::ZERO),
+            since: 0,
             ended: Ended {
                 completely: Arc::new(AtomicBool::new(true)),
                 _alive: None,
@@ -122,7 +128,14 @@ impl Body for Upload {
                 };
             }
         };
-        this.patience.rest();
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            this.since += frame.data_ref().map_or(0, Bytes::len);
+        }
+        this.patience.pause();
+        if this.since >= PROGRESS {
+            this.since = 0;
+            this.patience.rest();
+        }
         if ended {
             this.visitor = None;
             this.ended.completely.store(true, Ordering::Release);
@@ -234,41 +247,53 @@ impl Body for Download {
     }
 }
 
-/// A deadline that begins with the first wait and is over with it.
+/// A deadline that runs while something is waited for.
 #[derive(Debug)]
 pub(super) struct Deadline {
     after: Duration,
+    left: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    since: Option<Instant>,
 }
 
 impl Deadline {
     pub(super) fn new(after: Duration) -> Self {
         Self {
             after,
+            left: after,
             sleep: None,
-            waiting: false,
+            since: None,
         }
     }
 
     /// Something has to be waited for. Ready when that has taken too long.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let end = || (clock::now() + self.after).into();
-        let sleep = match &mut self.sleep {
-            Some(sleep) => {
-                if !self.waiting {
-                    sleep.as_mut().reset(end());
-                }
-                sleep
+        if self.since.is_none() {
+            let now = clock::now();
+            self.since = Some(now);
+            let end = (now + self.left).into();
+            match &mut self.sleep {
+                Some(sleep) => sleep.as_mut().reset(end),
+                empty => *empty = Some(Box::pin(tokio::time::sleep_until(end))),
             }
-            empty => empty.insert(Box::pin(tokio::time::sleep_until(end()))),
-        };
-        self.waiting = true;
-        sleep.as_mut().poll(cx)
+        }
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
     }
 
-    /// What was waited for has come.
+    /// What was waited for has come. The next wait has what this one has left.
+    pub(super) fn pause(&mut self) {
+        if let Some(since) = self.since.take() {
+            let waited = clock::now().saturating_duration_since(since);
+            self.left = self.left.saturating_sub(waited);
+        }
+    }
+
+    /// What was waited for has come. The next wait has all the time again.
     pub(super) fn rest(&mut self) {
-        self.waiting = false;
+        self.since = None;
+        self.left = self.after;
     }
 }

@@ -58,10 +58,10 @@ where
             return;
         };
         // hyper and its deadlines end here.
-        let mut visitor = Prefixed::new(
-            visitor.read_buf.to_vec(),
-            visitor.io.into_inner().into_inner(),
-        );
+        let Some(stream) = visitor.io.into_inner().into_inner() else {
+            return;
+        };
+        let mut visitor = Prefixed::new(visitor.read_buf.to_vec(), stream);
         let mut application = Prefixed::new(
             application.read_buf.to_vec(),
             application.io.into_inner().into_inner(),

@@ -8,6 +8,7 @@ use crate::turn::channel::ChannelNumber;
 use crate::turn::stun::address::Family;
 use crate::turn::stun::{ErrorCode, TransactionId};
 
+use super::icmp::IcmpLimit;
 use super::pool::{ReservationToken, index};
 use super::server::{Origin, RelayId};
 use super::stats::Traffic;
@@ -40,6 +41,7 @@ pub struct Allocation {
     pub(super) permissions: Vec<Permission>,
     pub(super) channels: Vec<Channel>,
     pub(super) rate: Option<Box<[ByteBucket; 2]>>,
+    pub(super) icmp: IcmpLimit,
     pub(super) to_peers: Traffic,
     pub(super) to_client: Traffic,
 }

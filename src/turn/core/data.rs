@@ -125,7 +125,8 @@ impl Server {
             return Action::Nothing;
         }
         allocation.to_peers.count(payload.len());
-        self.stats.to_peers.count(payload.len());
+        let transport = allocation.origin.transport;
+        self.stats.to_peers.of(transport).count(payload.len());
         if !self.config.policy.is_own(peer.ip()) {
             return Action::ToPeer {
                 relay: relay.id,
@@ -228,7 +229,8 @@ impl Server {
             return Action::Nothing;
         }
         allocation.to_client.count(payload.len());
-        self.stats.to_clients.count(payload.len());
+        let transport = allocation.origin.transport;
+        self.stats.to_clients.of(transport).count(payload.len());
         let link = allocation.origin.link;
         let Ok(len) = u16::try_from(payload.len()) else {
             return Action::Nothing;
@@ -332,7 +334,7 @@ impl Indications {
         Self(seed)
     }
 
-    fn next(&mut self) -> TransactionId {
+    pub(super) fn next(&mut self) -> TransactionId {
         let mut id = [0; 12];
         for part in id.chunks_mut(8) {
             self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

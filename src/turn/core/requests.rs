@@ -2,6 +2,7 @@
 //! (RFC 8489 section 6.3, RFC 8656 sections 7 to 12).
 
 mod allocate;
+mod binding;
 mod unknown;
 
 use std::net::IpAddr;
@@ -112,26 +113,6 @@ impl Server {
         }
     }
 
-    fn binding(
-        &mut self,
-        now: Now,
-        origin: &Origin,
-        request: &Message<'_>,
-        answer: &mut [u8],
-    ) -> Action {
-        if !self.may_answer(now, origin) {
-            return Action::Nothing;
-        }
-        if let Some(unknown) = Unknown::of(request) {
-            self.stats.errors += 1;
-            return unknown.refuse(request, answer, None);
-        }
-        self.stats.bindings += 1;
-        reply::success(request, answer, None, |writer| {
-            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, origin.mapped());
-        })
-    }
-
     /// 401, 438 or 400 for somebody who has proved nothing, within the limits of
     /// [`MAX_AMPLIFICATION`] and of the prefix's tokens.
     fn challenge(
@@ -188,7 +169,7 @@ impl Server {
         reply::error(request, ErrorCode::BadRequest, answer, None, |_| {})
     }
 
-    fn may_answer(&mut self, now: Now, origin: &Origin) -> bool {
+    pub(super) fn may_answer(&mut self, now: Now, origin: &Origin) -> bool {
         let may = self.limiter.allow(origin.client.ip(), now.instant);
         if !may {
             self.stats.unanswered += 1;

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use crate::limit::{PrefixLimiter, SharedRate};
 use crate::turn::channel;
 use crate::turn::stun::address::Family;
-use crate::turn::stun::{Class, Message};
+use crate::turn::stun::{Class, Message, ParseError};
 
 use super::allocation::Allocation;
 use super::auth::Credentials;
 use super::data::Indications;
+use super::discovery::Discovery;
 use super::host::{EndReason, Event, Host};
 use super::policy::Policy;
 use super::pool::index;
@@ -39,6 +40,10 @@ pub struct Config {
     /// Unauthenticated answers a second to one prefix, and up to twice as many while no other
     /// prefix shares its buckets; 0 = unlimited.
     pub unauthenticated_per_second: u32,
+    /// How Binding requests that look for NATs are answered; `None`: like any other.
+    pub discovery: Option<Arc<Discovery>>,
+    /// Whether Binding requests without the magic cookie are answered (RFC 3489).
+    pub classic_stun: bool,
 }
 
 /// The time, both ways.
@@ -102,11 +107,11 @@ impl Origin {
 pub struct RelayId(pub u32);
 
 impl RelayId {
-    fn slot(self) -> u32 {
+    pub(super) fn slot(self) -> u32 {
         self.0 / 2
     }
 
-    fn family(self) -> Family {
+    pub(super) fn family(self) -> Family {
         if self.0.is_multiple_of(2) {
             Family::V4
         } else {
@@ -159,6 +164,22 @@ pub enum Action {
     Nothing,
     /// Send these many bytes of the answer buffer back to where the packet came from.
     Answer(usize),
+    /// Send these many bytes of the answer buffer, over UDP, by another way (RFC 5780).
+    AnswerVia {
+        /// How many.
+        len: usize,
+        /// The listening socket, if it is not the one that the packet came to.
+        socket: Option<u16>,
+        /// The destination: the client's address with any port.
+        to: SocketAddr,
+    },
+    /// Send these many bytes of the answer buffer to a client.
+    Tell {
+        /// The way to it.
+        link: Link,
+        /// How many.
+        len: usize,
+    },
     /// Send the payload from a relay socket.
     ToPeer {
         /// The socket.
@@ -233,7 +254,7 @@ impl Server {
     }
 
     /// Handles one datagram, or one message cut out of a stream. An answer is written to `answer`,
-    /// which should have room for 1,500 bytes.
+    /// which should have room for 2,048 bytes.
     pub fn handle_client(
         &mut self,
         now: Now,
@@ -249,6 +270,7 @@ impl Server {
             },
             Some(0) => match Message::parse(packet) {
                 Ok(message) => self.stun(now, origin, &message, answer, host),
+                Err(ParseError::NotStun) => self.classic(now, origin, packet, answer),
                 Err(_) => self.malformed(),
             },
             _ => self.malformed(),

@@ -14,14 +14,14 @@ use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
 use crate::net::udp::{Arena, DatagramSocket};
 use crate::turn::core::timers::Wheel;
 use crate::turn::core::{
-    Action, Config, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
+    Action, Config, IcmpError, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
 };
 
 use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::outbox::{Outbox, Way};
 use super::sockets::Sockets;
-use super::stream::Stream;
+use super::stream::{Buffers, Stream};
 use streams::{push, stream_mut};
 
 mod streams;
@@ -32,8 +32,8 @@ const BATCHES_PER_TURN: usize = 8;
 /// Letters taken in one turn.
 const MAIL_PER_TURN: usize = 256;
 
-/// Room for the longest answer.
-const ANSWER: usize = 1500;
+/// Room for the longest answer: one that is meant to come in fragments.
+const ANSWER: usize = 2048;
 
 /// How often the counters are shown to others.
 const STATS_INTERVAL: Duration = Duration::from_millis(200);
@@ -90,7 +90,9 @@ pub(super) struct Worker {
     streams: Vec<Option<Box<Stream>>>,
     free_streams: Vec<u32>,
     stream_timers: Wheel,
+    due: Vec<u32>,
     dirty: Vec<u32>,
+    buffers: Buffers,
     arena: Arena,
     receive: ReceiveScratch,
     received: Vec<(usize, Received)>,
@@ -124,14 +126,20 @@ impl Worker {
             .add(parts.inbox.bell(), mail, Interest::Read)?;
         let mut seed = [0; 8];
         rand::fill(&mut seed).map_err(|_| io::Error::other("the system gave no random bytes"))?;
-        let handed = parts.mailboxes.iter().map(|_| Packets::default()).collect();
+        let handed = parts
+            .mailboxes
+            .iter()
+            .map(|_| parts.inbox.empty())
+            .collect();
         Ok(Self {
             core: Server::new(parts.config, u64::from_ne_bytes(seed), parts.now),
             sockets,
             streams: Vec::new(),
             free_streams: Vec::new(),
             stream_timers: Wheel::new(parts.now),
+            due: Vec::new(),
             dirty: Vec::new(),
+            buffers: Buffers::default(),
             arena: Arena::default(),
             receive: ReceiveScratch::default(),
             received: Vec::with_capacity(BATCH),
@@ -158,7 +166,13 @@ impl Worker {
             for event in &ready {
                 match Token::decode(event.token) {
                     Token::Listener(at) => self.read_listener(now, at),
-                    Token::Relay(at) => self.read_relay(now, RelayId(at)),
+                    Token::Relay(at) => {
+                        // Read first: an error that waits is also what the next receive would get.
+                        if event.failed {
+                            self.read_errors(now, RelayId(at));
+                        }
+                        self.read_relay(now, RelayId(at));
+                    }
                     Token::Stream(at) => self.stream_ready(now, at, event),
                     Token::Mail => self.read_mail(now),
                 }
@@ -248,6 +262,35 @@ impl Worker {
         self.received = received;
     }
 
+    /// What ICMP had to say of datagrams that a relay socket sent. Asked for only when the kernel
+    /// says that there is something.
+    fn read_errors(&mut self, now: Now, relay: RelayId) {
+        for _ in 0..BATCHES_PER_TURN {
+            let Some(socket) = self.sockets.relay(relay) else {
+                return;
+            };
+            let socket = socket.socket.as_fd();
+            let mut errors = Vec::new();
+            let got = sys::receive_errors(socket, &mut self.receive, |error| {
+                errors.push(IcmpError {
+                    peer: error.to,
+                    kind: error.kind,
+                    code: error.code,
+                    mtu: error.mtu,
+                });
+            });
+            for error in errors {
+                let answer = self.answer.as_mut_slice();
+                let action = self.core.handle_icmp(now, relay, &error, answer);
+                self.perform(action, None, 0);
+            }
+            // Fewer than a batch: the queue is empty.
+            if !matches!(got, Ok(BATCH)) {
+                return;
+            }
+        }
+    }
+
     /// Receives one batch into the arena, sending first what still lies there if it is full.
     /// Returns how many came; `received` has them with their offsets.
     fn receive_batch(
@@ -294,19 +337,23 @@ impl Worker {
         match action {
             Action::Nothing => {}
             Action::Answer(len) => {
-                let Some(origin) = origin else { return };
+                if let Some(origin) = origin {
+                    self.tell(origin.link, len);
+                }
+            }
+            Action::Tell { link, len } => self.tell(link, len),
+            Action::AnswerVia { len, socket, to } => {
                 let answer = self.answer.get(..len).unwrap_or_default();
-                match origin.link {
-                    Link::Datagram {
-                        socket,
-                        local,
-                        client,
-                    } => self
-                        .outbox
-                        .push_answer(socket, client, source(local), answer),
-                    Link::Stream(at) => {
-                        push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]])
-                    }
+                if let Some(Link::Datagram {
+                    socket: came_to,
+                    local,
+                    ..
+                }) = origin.map(|origin| origin.link)
+                {
+                    // Another socket has an address of its own.
+                    let from = socket.is_none().then(|| source(local)).flatten();
+                    let socket = socket.unwrap_or(came_to);
+                    self.outbox.push_answer(socket, to, from, answer);
                 }
             }
             Action::ToPeer {
@@ -342,7 +389,13 @@ impl Worker {
                         let bytes = self.arena.bytes().get(payload).unwrap_or_default();
                         let padding = &[0; 4][..header.padding().min(4)];
                         let parts = [header.as_bytes(), bytes, padding];
-                        push(&mut self.streams, &mut self.dirty, at, parts);
+                        push(
+                            &mut self.streams,
+                            &mut self.dirty,
+                            &mut self.buffers,
+                            at,
+                            parts,
+                        );
                     }
                 }
             }
@@ -369,6 +422,30 @@ impl Worker {
         }
     }
 
+    /// Sends the beginning of the answer buffer to a client.
+    fn tell(&mut self, link: Link, len: usize) {
+        let answer = self.answer.get(..len).unwrap_or_default();
+        match link {
+            Link::Datagram {
+                socket,
+                local,
+                client,
+            } => self
+                .outbox
+                .push_answer(socket, client, source(local), answer),
+            Link::Stream(at) => {
+                let parts = [answer, &[], &[]];
+                push(
+                    &mut self.streams,
+                    &mut self.dirty,
+                    &mut self.buffers,
+                    at,
+                    parts,
+                );
+            }
+        }
+    }
+
     /// Sends everything that waits; afterwards the arena is empty.
     fn flush(&mut self, now: Now) {
         let flushed = self.outbox.flush(self.arena.bytes(), &self.sockets);
@@ -378,7 +455,8 @@ impl Worker {
         self.arena.clear();
         for (packets, mailbox) in self.handed.iter_mut().zip(self.mailboxes.iter()) {
             if !packets.entries.is_empty() {
-                mailbox.send(Mail::Packets(std::mem::take(packets)));
+                let filled = std::mem::replace(packets, self.inbox.empty());
+                mailbox.send(Mail::Packets(filled));
             }
         }
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -402,7 +480,12 @@ impl Worker {
             match self.inbox.next() {
                 None => return,
                 Some(Mail::Stream(client)) => self.adopt(now, *client),
-                Some(Mail::Packets(packets)) => self.accept_packets(now, &packets),
+                Some(Mail::Packets(packets)) => {
+                    self.accept_packets(now, &packets);
+                    if let Some(sender) = self.mailboxes.get(usize::from(packets.sender)) {
+                        sender.give_back(packets);
+                    }
+                }
                 Some(Mail::Drain) => self.core.drain(),
             }
         }
@@ -446,9 +529,9 @@ impl Worker {
             .next()
             .is_some_and(|at| at <= now.instant)
         {
-            let mut due = Vec::new();
+            let mut due = std::mem::take(&mut self.due);
             self.stream_timers.expire(now.instant, &mut due);
-            for at in due {
+            for at in due.drain(..) {
                 let Some(stream) = stream_mut(&mut self.streams, at) else {
                     continue;
                 };
@@ -460,6 +543,7 @@ impl Worker {
                     self.stream_timers.insert(at, stream.deadline);
                 }
             }
+            self.due = due;
         }
     }
 

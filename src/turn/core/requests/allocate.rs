@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::limit::ByteBucket;
 use crate::turn::core::allocation::{Allocation, Extras, Relay};
 use crate::turn::core::host::{BindError, EndReason, Event, Host};
+use crate::turn::core::icmp::IcmpLimit;
 use crate::turn::core::pool::{ReservationToken, Wanted, index};
 use crate::turn::core::quota::Exceeded;
 use crate::turn::core::reply;
@@ -77,6 +78,7 @@ impl Server {
             permissions: Vec::new(),
             channels: Vec::new(),
             rate: (rate > 0).then(|| Box::new([bucket(), bucket()])),
+            icmp: IcmpLimit::new(now.instant),
             to_peers: Default::default(),
             to_client: Default::default(),
         };

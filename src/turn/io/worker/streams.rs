@@ -8,7 +8,7 @@ use crate::net::sys::Ready;
 use crate::turn::channel::{self, Frame};
 use crate::turn::core::{Link, Now, Origin};
 
-use super::super::stream::{ReadOutcome, Stream};
+use super::super::stream::{Buffers, ReadOutcome, Stream};
 use super::{Token, Worker};
 
 /// Reads from one stream before the others get their turn.
@@ -53,6 +53,9 @@ impl Worker {
 
     pub(super) fn stream_ready(&mut self, now: Now, at: u32, event: &Ready) {
         if event.readable {
+            if let Some(stream) = stream_mut(&mut self.streams, at) {
+                stream.wake();
+            }
             self.read_stream(now, at);
         }
         if event.writable {
@@ -78,7 +81,7 @@ impl Worker {
                 transport: stream.transport(),
             };
             // A message begun earlier comes first; it is shorter than a slot.
-            let pending = std::mem::take(&mut stream.pending);
+            let pending = stream.take_pending();
             let Some(slot) = self.arena.slot() else {
                 return;
             };
@@ -102,7 +105,7 @@ impl Worker {
                 return self.close_stream(at);
             }
             if let Some(stream) = stream_mut(&mut self.streams, at) {
-                stream.pending = self.arena.bytes().get(rest).unwrap_or_default().to_vec();
+                stream.keep_pending(pending, self.arena.bytes().get(rest).unwrap_or_default());
             }
             if outcome == ReadOutcome::Later {
                 return;
@@ -134,7 +137,7 @@ impl Worker {
         let Some(stream) = stream_mut(&mut self.streams, at) else {
             return;
         };
-        let mut done = stream.flush();
+        let mut done = stream.flush(&mut self.buffers);
         let wants = stream.wants();
         if done.is_ok() && wants != stream.interest {
             stream.interest = wants;
@@ -164,11 +167,12 @@ pub(super) fn stream_mut(streams: &mut [Option<Box<Stream>>], at: u32) -> Option
 pub(super) fn push(
     streams: &mut [Option<Box<Stream>>],
     dirty: &mut Vec<u32>,
+    buffers: &mut Buffers,
     at: u32,
     parts: [&[u8]; 3],
 ) {
     if let Some(stream) = stream_mut(streams, at)
-        && stream.push(parts)
+        && stream.push(parts, buffers)
         && !stream.dirty
     {
         stream.dirty = true;
