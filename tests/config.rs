@@ -524,6 +524,31 @@ fn a_proxy_that_cannot_work_is_an_error_with_its_line() {
 }
 
 #[test]
+fn the_five_lines_of_a_tutorials_site_are_five_and_good() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/migrate.md");
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.split("```toml\n").nth(1).unwrap();
+    let lines = lines.split("```").next().unwrap();
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+    let files = directory();
+    certificate(&files);
+    let here = files.display().to_string();
+    let lines = lines
+        .replace("/usr/local/nginx/conf/cert", &here)
+        .replace("/usr/local/nginx/client", &here);
+    let output = good(&lines, &[]);
+    assert!(
+        output.contains("the certificate from cert and key"),
+        "{output}"
+    );
+    // Whether the machine has a public address is not this file's doing.
+    let warned = output
+        .lines()
+        .any(|line| line.starts_with("# warning: ") && !line.contains("external_ip"));
+    assert!(!warned, "{output}");
+}
+
+#[test]
 fn a_proxy_takes_nothing_of_ours_and_does_not_lead_back_to_us() {
     for (path, upstream, what) in [
         (
