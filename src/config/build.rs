@@ -22,9 +22,11 @@ use super::value::Value;
 
 mod credentials;
 mod forms;
+mod proxy;
 
 use credentials::{admin_token, extra_server, static_user, turn_secret};
-use forms::{balancers, external_ip, level, message_size, positive_duration, realm};
+use forms::{balancers, external_ip, level, message_size, origin_or_all, positive_duration, realm};
+use proxy::proxies;
 
 /// Settings, good only if there is no problem.
 pub(super) struct Built {
@@ -52,7 +54,10 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
         web: Web {
             dir: reader.path("web.dir"),
             csp: reader.optional("web.csp", text(text::header)),
+            cors_origins: reader.required("web.cors_origins", list(text(origin_or_all))),
+            spa: reader.required("web.spa", flag),
         },
+        proxy: reader.required("proxy", proxies),
         admin: admin(&mut reader),
         log: Log {
             level: reader.required("log.level", text(level)),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -105,16 +106,25 @@ where
     response
 }
 
-/// Ends the connection after a refusal. hyper hands a connection that was asked to change its
-/// protocol to whoever waits for that, and drops it when nobody does; TLS wants a closing word.
+/// Ends the connection after a refusal.
 fn refuse(
     mut request: Request<Incoming>,
+    client: &Client,
+    answer: Response<Answer>,
+) -> Response<Answer> {
+    decline(hyper::upgrade::on(&mut request), client, answer)
+}
+
+/// Answers instead of changing the protocol, and ends the connection then. hyper hands a connection
+/// that was asked to change its protocol to whoever waits for that, and drops it when nobody does;
+/// TLS wants a closing word.
+pub(super) fn decline(
+    upgrade: OnUpgrade,
     client: &Client,
     mut answer: Response<Answer>,
 ) -> Response<Answer> {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(CONNECTION, close);
-    let upgrade = hyper::upgrade::on(&mut request);
     client.drain.spawn(async move {
         if let Ok(ended) = upgrade.await {
             let _ = tokio::time::timeout(GOODBYE, TokioIo::new(ended).shutdown()).await;

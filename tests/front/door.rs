@@ -411,7 +411,10 @@ pub(crate) fn settings() -> Settings {
         web: Web {
             dir: None,
             csp: None,
+            cors_origins: Vec::new(),
+            spa: false,
         },
+        proxy: Vec::new(),
         admin: Admin {
             listen: Vec::new(),
             chosen: false,

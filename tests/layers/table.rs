@@ -48,7 +48,7 @@ const TABLE: &[Row] = &[
     module(1, "state", &["net::clock"]),
     module(1, "cert", &["state", "net", "net::clock", "shutdown"]),
     module(1, "cluster", &["net", "net::clock", "shutdown"]),
-    module(1, "assets", &[]),
+    module(1, "assets", &["net::clock"]),
     module(1, "config", &[]),
     module(1, "telemetry", &[]),
     module(1, "shutdown", &[]),

@@ -85,6 +85,14 @@ pub(super) fn message_size(text: &str) -> Result<usize, TextError> {
     }
 }
 
+/// An origin, or `*` for each.
+pub(super) fn origin_or_all(text: &str) -> Result<String, TextError> {
+    match text.trim() {
+        "*" => Ok("*".to_owned()),
+        text => text::origin(text),
+    }
+}
+
 /// RFC 8489 section 14.9 allows 127 characters; a 401 must stay small, so we allow fewer.
 pub(super) fn realm(text: &str) -> Result<String, TextError> {
     let fits = (1..=MAX_REALM).contains(&text.len());
