@@ -177,7 +177,9 @@ impl Services {
             return response;
         }
         if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {
-            let answered = proxy.forward::<I>(request, own.as_ref(), client).await;
+            // Apart, or the future of every page would be as large as this one.
+            let forwarded = Box::pin(proxy.forward::<I>(request, own.as_ref(), client));
+            let answered = forwarded.await;
             return self.proxied(answered, own.as_ref());
         }
         let route = router::route(
