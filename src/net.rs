@@ -3,6 +3,7 @@
 pub mod abort;
 pub mod alive;
 pub mod clock;
+pub mod coalesced;
 pub mod holder;
 pub mod interface;
 pub mod listen;
@@ -11,4 +12,5 @@ pub mod proxy;
 pub mod reach;
 pub mod stream;
 pub mod sys;
+pub mod tcp;
 pub mod udp;

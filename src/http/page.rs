@@ -1,5 +1,6 @@
 //! Files as answers: variants, entity tags, conditional requests.
 
+use std::borrow::Cow;
 use std::io::{Seek as _, SeekFrom};
 
 use hyper::header::{
@@ -78,6 +79,7 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
 
 fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> {
     let mut response = Response::new(Answer::empty());
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     let headers = response.headers_mut();
     // Names carry no hash, so a copy is kept but never used without asking: asking costs one round
     // trip and no bytes, and after an update nobody runs a mixture of two versions.
@@ -85,7 +87,11 @@ fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> 
     if found.varies {
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
-    if let Ok(etag) = HeaderValue::from_str(&found.etag) {
+    let etag = match &found.etag {
+        Cow::Borrowed(etag) => Ok(HeaderValue::from_static(etag)),
+        Cow::Owned(etag) => HeaderValue::from_str(etag),
+    };
+    if let Ok(etag) = etag {
         headers.insert(ETAG, etag);
     }
     if let Some(date) = found.modified.and_then(conditional::http_date) {
@@ -157,6 +163,9 @@ fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> 
     }
     response
 }
+
+/// Headers of a file with those that every answer carries; a map that grows is copied.
+const HEADERS: usize = 14;
 
 fn range_header(headers: &mut HeaderMap, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
