@@ -150,6 +150,7 @@ pub(super) const KEYS: &[Key] = &[
     given("signaling.path", Text, "\"/ws\""),
     given("signaling.ping_interval", Text, "\"20s\""),
     given("signaling.idle_timeout", Text, "\"60s\""),
+    given("signaling.resume_window", Text, "\"30s\""),
     given("signaling.room_capacity", Number, "2"),
     given("signaling.max_message", Text, "\"64KiB\""),
     given("signaling.max_rooms", Number, "100000"),

@@ -102,6 +102,8 @@ pub struct Signaling {
     pub ping_interval: Duration,
     /// Without any byte for this long a client is gone.
     pub idle_timeout: Duration,
+    /// For how long a client that lost its connection may take its seat again; zero: not at all.
+    pub resume_window: Duration,
     /// Members of a room.
     pub room_capacity: NonZeroUsize,
     /// Bytes of one message.
