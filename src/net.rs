@@ -1,7 +1,9 @@
 //! Bytes in and out of the kernel. Knows no protocol.
 
 pub mod abort;
+pub mod alive;
 pub mod clock;
+pub mod coalesced;
 pub mod holder;
 pub mod interface;
 pub mod listen;

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import tls from 'node:tls';
@@ -26,26 +27,75 @@ export async function until(what, probe, ms = 30000) {
   }
 }
 
+async function freePort() {
+  const server = net.createServer();
+  await new Promise((done) => server.listen(0, done));
+  const { port } = server.address();
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
 /** The appliance under test with a state directory of its own. */
 export class Appliance {
   #child;
   #output = '';
+  #root;
+  #args;
 
-  static async start(root) {
+  /** `callbox try` on any port. */
+  static start(root) {
     const appliance = new Appliance();
-    const env = { PATH: process.env.PATH, HOME: root, XDG_STATE_HOME: path.join(root, 'state') };
-    const child = spawn(process.env.CALLBOX_BIN, ['try', '--port', '0'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    appliance.#child = child;
-    child.stdout.on('data', (text) => (appliance.#output += text));
-    child.stderr.on('data', (text) => (appliance.#output += text));
-    appliance.ended = new Promise((done) => child.on('close', (code, signal) => done({ code, signal })));
-    await until('callbox prints its address', () => {
-      if (child.exitCode !== null) throw new Error(`callbox ended early:\n${appliance.#output}`);
-      appliance.port = Number(appliance.#output.match(/https:\/\/localhost:(\d+)\//)?.[1]);
-      return appliance.port > 0 || appliance.#output;
+    appliance.#root = root;
+    return appliance.#run(['try', '--port', '0']);
+  }
+
+  /** `callbox serve` with these settings for signaling, and the certificate of the other one. */
+  static async serve(root, other, signaling) {
+    const appliance = new Appliance();
+    appliance.#root = root;
+    fs.mkdirSync(path.join(root, 'served'), { recursive: true, mode: 0o700 });
+    for (const name of ['self-signed.crt', 'self-signed.key']) {
+      fs.copyFileSync(path.join(other.#root, 'state/callbox-try', name), path.join(root, 'served', name));
+      fs.chmodSync(path.join(root, 'served', name), 0o600);
+    }
+    const [https, turn] = [await freePort(), await freePort()];
+    const config = path.join(root, 'appliance.toml');
+    fs.writeFileSync(config, `state_dir = "${path.join(root, 'served')}"
+[front]
+https = ["[::]:${https}"]
+http = []
+[turn]
+listen = ["[::]:${turn}"]
+[signaling]
+${signaling}
+`);
+    appliance.port = https;
+    return appliance.#run(['serve', '--config', config]);
+  }
+
+  async #run(args) {
+    this.#args = args;
+    this.#output = '';
+    const env = { PATH: process.env.PATH, HOME: this.#root, XDG_STATE_HOME: path.join(this.#root, 'state') };
+    const child = spawn(process.env.CALLBOX_BIN, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = child;
+    child.stdout.on('data', (text) => (this.#output += text));
+    child.stderr.on('data', (text) => (this.#output += text));
+    this.ended = new Promise((done) => child.on('close', (code, signal) => done({ code, signal })));
+    await until('callbox is ready', () => {
+      if (child.exitCode !== null) throw new Error(`callbox ended early:\n${this.#output}`);
+      if (args[0] === 'serve') return / ready /.test(this.#output) || this.#output;
+      this.port = Number(this.#output.match(/https:\/\/localhost:(\d+)\//)?.[1]);
+      return this.port > 0 || this.#output;
     });
-    appliance.origin = `https://localhost:${appliance.port}`;
-    return appliance;
+    this.origin = `https://localhost:${this.port}`;
+    return this;
+  }
+
+  /** Ends it in good order and starts it anew, with the same settings and state. */
+  async restart() {
+    await this.stop();
+    await this.#run(this.#args);
   }
 
   get output() {
@@ -119,11 +169,13 @@ export class Person {
       addEventListener('securitypolicyviolation', (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
       // To cut a connection as a network does, a test needs to get hold of it.
       window.sockets = [];
+      window.closeCodes = [];
       const Original = WebSocket;
       window.WebSocket = class extends Original {
         constructor(...rest) {
           super(...rest);
           window.sockets.push(this);
+          this.addEventListener('close', ({ code }) => window.closeCodes.push(code));
         }
       };
     });
