@@ -33,6 +33,8 @@ use self::headers::Policy;
 use self::router::Route;
 use self::serve::Reply;
 use crate::assets::Assets;
+use crate::cert::CertStore;
+use crate::config::settings::Hsts;
 use crate::config::{Secret, Settings, settings};
 use crate::ice::Endpoints;
 use crate::limit::PrefixLimiter;
@@ -58,6 +60,8 @@ pub struct Parts {
     pub hub: Hub,
     /// Shared secret of TURN credentials.
     pub secret: Secret,
+    /// The current certificate.
+    pub certificates: CertStore,
     /// Where STUN and TURN are listening.
     pub endpoints: Endpoints,
 }
@@ -90,6 +94,8 @@ struct Inner {
     assets: Assets,
     hub: Hub,
     secret: Secret,
+    certificates: CertStore,
+    hsts: Hsts,
     endpoints: Endpoints,
     hosts: Vec<String>,
     signaling: settings::Signaling,
@@ -117,6 +123,8 @@ impl Services {
             assets: parts.assets,
             hub: parts.hub,
             secret: parts.secret,
+            certificates: parts.certificates,
+            hsts: settings.front.hsts,
             endpoints: parts.endpoints,
             hosts: settings.host.clone(),
             signaling: settings.signaling.clone(),
@@ -178,6 +186,9 @@ impl Services {
             Route::NotFound => page::text(StatusCode::NOT_FOUND, "Not found\n"),
         };
         self.secure(&mut response, own.as_ref());
+        if self.is_strict() {
+            headers::strict(response.headers_mut());
+        }
         if head {
             // HTTP/1 leaves the body out by itself; on HTTP/2 it would break the stream.
             let length = response.body().size_hint().exact().map(HeaderValue::from);
@@ -189,6 +200,17 @@ impl Services {
             *response.body_mut() = Answer::empty();
         }
         response
+    }
+
+    /// Whether browsers shall come by HTTPS only. With a certificate that they do not trust, that
+    /// would lock people out.
+    fn is_strict(&self) -> bool {
+        let status = self.inner.certificates.status();
+        match self.inner.hsts {
+            Hsts::Auto => status.is_publicly_valid(),
+            Hsts::On => !status.is_self_signed(),
+            Hsts::Off => false,
+        }
     }
 
     fn secure(&self, response: &mut Reply, own: Option<&Authority>) {

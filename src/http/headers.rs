@@ -3,7 +3,7 @@
 use hyper::HeaderMap;
 use hyper::header::{
     CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, InvalidHeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 
 use super::authority::Authority;
@@ -50,6 +50,12 @@ pub(super) fn secure(headers: &mut HeaderMap, policy: &Policy, own: Option<&Auth
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // `no-referrer` would do as well, but makes some browsers send `Origin: null` to ourselves.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+}
+
+/// A year, for this name alone: others of the same domain may have no HTTPS.
+pub(super) fn strict(headers: &mut HeaderMap) {
+    let year = HeaderValue::from_static("max-age=31536000");
+    headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(year);
 }
 
 const FIXED: &[(&str, &str)] = &[
