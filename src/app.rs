@@ -452,6 +452,7 @@ fn turn_config(
         unauthenticated_per_second: UNAUTHENTICATED_PER_SECOND,
         discovery: turn.discovery.then(|| Arc::new(discovery(udp))),
         classic_stun: turn.classic_stun,
+        tcp_relays: turn.tcp_relays,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod clock;
+pub mod coalesced;
 pub mod holder;
 pub mod interface;
 pub mod listen;
@@ -10,4 +11,5 @@ pub mod proxy;
 pub mod reach;
 pub mod stream;
 pub mod sys;
+pub mod tcp;
 pub mod udp;

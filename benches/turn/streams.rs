@@ -113,18 +113,20 @@ pub(crate) fn echo(server: &Server, time: Duration, leg: Leg) -> anyhow::Result<
         match run {
             None if now >= begun + time / 5 => {
                 relayed = 0;
-                run = Some((now, server.cpu()));
+                run = Some((now, server.cpu(), server.syscalls()));
             }
-            Some((start, cpu)) if now >= start + time => {
+            Some((start, cpu, calls)) if now >= start + time => {
                 let used = server.cpu() - cpu;
                 let seconds = (now - start).as_secs_f64();
-                return Ok(vec![
+                let mut figures = vec![
                     (
                         "server CPU ns per packet",
                         used as f64 / relayed.max(1) as f64,
                     ),
                     ("packets per second", relayed as f64 / seconds),
-                ]);
+                ];
+                figures.extend(server.syscalls_each(calls, relayed));
+                return Ok(figures);
             }
             _ => {}
         }

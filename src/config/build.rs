@@ -215,6 +215,7 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
         max_bps: reader.required("turn.max_bps", number(0..=MOST_BPS)),
         discovery: reader.required("turn.discovery", flag),
         classic_stun: reader.required("turn.classic_stun", flag),
+        tcp_relays: reader.required("turn.tcp_relays", flag),
         workers: reader
             .optional("turn.workers", workers)
             .and_then(NonZeroUsize::new)

@@ -172,6 +172,7 @@ pub(super) const KEYS: &[Key] = &[
     given("turn.max_bps", Number, "0"),
     given("turn.discovery", Flag, "false"),
     given("turn.classic_stun", Flag, "false"),
+    given("turn.tcp_relays", Flag, "false"),
     open("turn.workers", Number, "the number of cores"),
     given("ice.policy", Text, "\"all\""),
     secret(given("ice.extra_servers", Tables(EXTRA_SERVER), "[]")),

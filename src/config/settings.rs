@@ -212,6 +212,8 @@ pub struct Turn {
     pub discovery: bool,
     /// Whether Binding requests without the magic cookie are answered (RFC 3489).
     pub classic_stun: bool,
+    /// Whether allocations may relay TCP connections (RFC 6062).
+    pub tcp_relays: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
 }

@@ -121,6 +121,7 @@ impl Run {
                 total_quota: 3,
                 doors: DOORS.to_vec(),
                 classic_stun: true,
+                tcp_relays: true,
                 ..Plan::default()
             }),
             grants: clients.iter().map(|_| Grants::default()).collect(),
@@ -173,7 +174,10 @@ impl Run {
         let lifetime = script.pick(&[0, 1, 600, 777, 3600, u32::MAX]);
         let token = self.token.clone();
         let packet = self.clients[who].signed(Method::ALLOCATE, |writer| {
-            udp(writer);
+            match wishes & 16 {
+                0 => udp(writer),
+                _ => writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]),
+            }
             writer.u32(AttributeType::LIFETIME, lifetime);
             if wishes & 1 != 0 {
                 writer.attribute(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]);
@@ -297,13 +301,79 @@ impl Run {
 
     /// The machine under the server changes.
     fn machine(&mut self, script: &mut Script<'_>) {
-        match script.next() % 4 {
+        match script.next() % 8 {
             0 => self.world.shared.exhausted ^= true,
             1 => self.world.shared.taken.clear(),
             3 => self.path_error(script),
+            4 => self.connect(script),
+            5 => self.visit(script),
+            6 => self.bind_connection(script),
             _ => {
                 let offset = u16::from(script.next() % 16);
                 self.world.shared.taken.insert(50000 + offset);
+            }
+        }
+    }
+
+    /// Somebody with a relay for connections wants one, and gets it or does not.
+    fn connect(&mut self, script: &mut Script<'_>) {
+        let peer = self.peer_of(script);
+        let who = usize::from(script.next()) % self.clients.len();
+        let packet = self.clients[who].signed(Method::CONNECT, |writer| {
+            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        });
+        let before: Vec<_> = self.world.shared.connections.keys().copied().collect();
+        self.deliver(who, packet);
+        let begun = self.world.shared.connections.iter();
+        let begun = begun.filter(|(id, _)| !before.contains(id));
+        let begun: Vec<_> = begun.map(|(id, to)| (*id, *to)).collect();
+        for (id, to) in begun {
+            let to = known_as(to.expect("it was begun here"));
+            let verdict = self.world.plan.policy.peer(to);
+            let ours = self.grants.iter().any(|grants| grants.relays.contains(&to));
+            assert!(verdict == Verdict::Allowed || verdict == Verdict::InternalOnly && ours);
+            match script.next() % 4 {
+                0 => {}
+                outcome => drop(self.world.connected(id, outcome > 1)),
+            }
+        }
+    }
+
+    /// A peer connects to every relay.
+    fn visit(&mut self, script: &mut Script<'_>) {
+        let peer = self.peer_of(script);
+        let relays = self.grants.iter().flat_map(|grants| grants.relays.clone());
+        for relayed in relays.collect::<Vec<_>>() {
+            if let Some((_, Outcome::ToClient { link, .. })) = self.world.incoming(relayed, peer) {
+                let to = self.clients.iter().position(|c| c.origin.link == link);
+                let grants = &self.grants[to.expect("it goes to a client")];
+                assert!(grants.permits(known_as(peer).ip(), self.world.now.instant));
+                assert!(grants.relays.contains(&relayed));
+            }
+        }
+    }
+
+    /// Somebody binds a connection, perhaps not their own, or one is closed.
+    fn bind_connection(&mut self, script: &mut Script<'_>) {
+        let mut all: Vec<_> = self.world.shared.connections.keys().copied().collect();
+        all.sort_by_key(|id| id.0);
+        let Some(id) = all.get(usize::from(script.next()) % all.len().max(1)) else {
+            return;
+        };
+        match script.next() % 4 {
+            0 => self.world.disconnected(*id),
+            who => {
+                let who = usize::from(who) % self.clients.len();
+                let mut stranger = self.clients[who].clone();
+                stranger.worker = usize::from(id.worker());
+                let packet = stranger
+                    .over_stream(99)
+                    .signed(Method::CONNECTION_BIND, |writer| {
+                        writer.u32(AttributeType::CONNECTION_ID, id.0);
+                    });
+                let mut stranger = self.clients[who].clone().over_stream(99);
+                stranger.worker = usize::from(id.worker());
+                stranger.send(&mut self.world, &packet);
             }
         }
     }
@@ -372,6 +442,16 @@ impl Run {
                 let answer = Answer(bytes.clone());
                 self.note(who, &packet, &answer);
                 Some(answer)
+            }
+            Outcome::Bound { bytes, connection } => {
+                assert!(self.world.shared.connections.contains_key(connection));
+                let answer = Answer(bytes.clone());
+                self.note(who, &packet, &answer);
+                Some(answer)
+            }
+            Outcome::HandOver { worker } => {
+                assert_ne!(*worker, self.clients[who].worker);
+                None
             }
             Outcome::AnswerVia { socket, to, bytes } => {
                 let client = self.clients[who].origin;

@@ -1,5 +1,7 @@
 //! Files as answers: variants, entity tags, conditional requests.
 
+use std::borrow::Cow;
+
 use hyper::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
     HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, VARY,
@@ -47,6 +49,7 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
 
 fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> {
     let mut response = Response::new(Answer::empty());
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     let headers = response.headers_mut();
     // Names carry no hash, so a copy is kept but never used without asking: asking costs one round
     // trip and no bytes, and after an update nobody runs a mixture of two versions.
@@ -54,7 +57,11 @@ fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> 
     if found.varies {
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
-    if let Ok(etag) = HeaderValue::from_str(&found.etag) {
+    let etag = match &found.etag {
+        Cow::Borrowed(etag) => Ok(HeaderValue::from_static(etag)),
+        Cow::Owned(etag) => HeaderValue::from_str(etag),
+    };
+    if let Ok(etag) = etag {
         headers.insert(ETAG, etag);
     }
     if matches(request, &found.etag) {
@@ -79,9 +86,14 @@ fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> 
     response
 }
 
+/// Headers of a file with those that every answer carries; a map that grows is copied.
+const HEADERS: usize = 14;
+
 /// `If-None-Match` with the weak comparison that it prescribes (RFC 9110 section 13.1.2).
 fn matches(request: &HeaderMap, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    fn opaque(tag: &str) -> &str {
+        tag.trim().trim_start_matches("W/")
+    }
     let ours = opaque(etag);
     request
         .get_all(IF_NONE_MATCH)

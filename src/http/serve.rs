@@ -7,9 +7,9 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
@@ -19,12 +19,13 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::{Activity, GOODBYE, Late, Protocol, Turn};
+use super::activity::{Activity, GOODBYE, Late, Limits, Protocol, Turn};
 use super::body::Answer;
 use super::redirect::To;
 use super::{Services, redirect};
 use crate::net::abort::Abort;
 use crate::net::clock;
+use crate::net::coalesced::Coalesced;
 use crate::shutdown::Drain;
 
 /// Whose connection it is.
@@ -63,6 +64,7 @@ where
 {
     let activity = Shared::new(Protocol::Http1);
     let (guard, served, drain) = (activity.clone(), services.clone(), client.drain.clone());
+    let client = Arc::new(client);
     let service = service_fn(move |request: Request<Incoming>| {
         let (services, client) = (services.clone(), client.clone());
         let running = Running::begin(&guard, &request);
@@ -78,6 +80,7 @@ where
     drive(
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
+        &Batch::default(),
         &activity,
         &served,
         &drain,
@@ -92,6 +95,7 @@ where
 {
     let activity = Shared::new(Protocol::Http2);
     let (guard, served, drain) = (activity.clone(), services.clone(), client.drain.clone());
+    let client = Arc::new(client);
     let service = service_fn(move |request: Request<Incoming>| {
         let (services, client) = (services.clone(), client.clone());
         let running = Running::begin(&guard, &request);
@@ -100,7 +104,8 @@ where
             Ok::<_, Infallible>(response.map(|body| body.with_exchange(running)))
         }
     });
-    let mut builder = http2::Builder::new(Spawn(drain.clone()));
+    let batch = Batch::default();
+    let mut builder = http2::Builder::new(batch.clone());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -112,12 +117,13 @@ where
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let connection =
-        builder.serve_connection(TokioIo::new(Metered::new(io, activity.clone())), service);
+    let io = Coalesced::new(Metered::new(io, activity.clone()));
+    let connection = builder.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     drive(
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
+        &batch,
         &activity,
         &served,
         &drain,
@@ -147,6 +153,7 @@ where
     drive(
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
+        &Batch::default(),
         &activity,
         &services,
         &client.drain,
@@ -170,6 +177,7 @@ fn http1_builder() -> http1::Builder {
 async fn drive<C>(
     connection: &mut Pin<&mut C>,
     goodbye: impl Fn(&mut Pin<&mut C>),
+    batch: &Batch,
     activity: &Shared,
     services: &Services,
     drain: &Drain,
@@ -177,28 +185,43 @@ async fn drive<C>(
     C: Future<Output = hyper::Result<()>>,
 {
     let limits = &services.inner.limits;
-    let (deadline, _) = activity.with(|activity| activity.deadline(limits));
+    let (deadline, _) = activity.deadline(limits);
     let mut alarm = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
     let mut begun = std::pin::pin!(drain.begun());
     let mut draining = false;
     let late = poll_fn(|cx| {
+        activity.begin();
         if !draining && begun.as_mut().poll(cx).is_ready() {
             draining = true;
-            activity.with(|activity| activity.drain_began(clock::now()));
+            activity.note(Activity::drain_began);
             goodbye(connection);
         }
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "connection ended");
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return Poll::Ready(None);
             }
-            return Poll::Ready(None);
+            // What was answered is to be sent.
+            if !batch.run(drain) {
+                break;
+            }
         }
-        // Whatever moves the deadline happens in that poll, or wakes us for the next one.
-        let (deadline, late) = activity.with(|activity| activity.deadline(limits));
-        if alarm.deadline() != deadline.into() {
+        loop {
+            // Whatever moves the deadline happens in that poll, or wakes us for the next one.
+            let (deadline, late) = activity.deadline(limits);
+            // An alarm that is too early costs one look at the clock then; to set it anew for each
+            // request would cost more.
+            if alarm.deadline() > deadline.into() {
+                alarm.as_mut().reset(deadline.into());
+            }
+            ready!(alarm.as_mut().poll(cx));
+            if alarm.deadline() == deadline.into() {
+                return Poll::Ready(Some(late));
+            }
             alarm.as_mut().reset(deadline.into());
         }
-        alarm.as_mut().poll(cx).map(|()| Some(late))
     })
     .await;
     let Some(late) = late else { return };
@@ -215,21 +238,50 @@ async fn drive<C>(
             goodbye(connection);
             let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
         }
-        Late::Stalled | Late::Flooding => activity.with(Activity::cut),
+        Late::Stalled | Late::Flooding => activity.note(|activity, _| activity.cut()),
     }
 }
 
 /// The connection's record, shared by its stream and its requests.
 #[derive(Clone, Debug)]
-struct Shared(Arc<Mutex<Activity>>);
+struct Shared(Arc<Mutex<Record>>);
+
+#[derive(Debug)]
+struct Record {
+    activity: Activity,
+    /// The time, while the connection is being polled: all that happens then happens at once.
+    now: Option<Instant>,
+}
 
 impl Shared {
     fn new(protocol: Protocol) -> Self {
-        Self(Arc::new(Mutex::new(Activity::new(protocol, clock::now()))))
+        let activity = Activity::new(protocol, clock::now());
+        Self(Arc::new(Mutex::new(Record {
+            activity,
+            now: None,
+        })))
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Activity) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Notes something that happens now.
+    fn note(&self, note: impl FnOnce(&mut Activity, Instant)) {
+        let mut record = self.lock();
+        let now = record.now.unwrap_or_else(clock::now);
+        note(&mut record.activity, now);
+    }
+
+    /// Stops the clock until [`Shared::deadline`] is asked for.
+    fn begin(&self) {
+        self.lock().now = Some(clock::now());
+    }
+
+    fn deadline(&self, limits: &Limits) -> (Instant, Late) {
+        let mut record = self.lock();
+        record.now = None;
+        record.activity.deadline(limits)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,7 +298,7 @@ impl Running {
             true => Turn::Server,
             false => Turn::Client,
         };
-        activity.with(|activity| activity.request_began(clock::now(), turn));
+        activity.note(|activity, now| activity.request_began(now, turn));
         Self {
             activity: activity.clone(),
             turn,
@@ -256,7 +308,7 @@ impl Running {
     /// The client has been given something to take.
     pub(super) fn given(&mut self) {
         match self.turn {
-            Turn::Client => self.activity.with(|activity| activity.took(clock::now())),
+            Turn::Client => self.activity.note(Activity::took),
             Turn::Server => self.becomes(Turn::Client),
         }
     }
@@ -271,28 +323,53 @@ impl Running {
     fn becomes(&mut self, turn: Turn) {
         self.turn = turn;
         self.activity
-            .with(|activity| activity.turned(clock::now(), turn));
+            .note(|activity, now| activity.turned(now, turn));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.activity
-            .with(|activity| activity.request_ended(clock::now(), self.turn));
+            .note(|activity, now| activity.request_ended(now, self.turn));
     }
 }
 
-/// Streams of HTTP/2 are tasks that shutdown waits for.
-#[derive(Clone, Debug)]
-struct Spawn(Drain);
+/// Requests of HTTP/2 that have not been looked at.
+///
+/// A task for each would cost more than most answers. So they wait until the connection has read
+/// what there is; then each gets one try, after which all answers leave together. Only what cannot
+/// be answered at once becomes a task, which shutdown waits for.
+#[derive(Clone, Default)]
+struct Batch(Arc<Mutex<Vec<Task>>>);
 
-impl<F> Executor<F> for Spawn
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Batch {
+    /// Runs what waits. False: there was nothing.
+    fn run(&self, drain: &Drain) -> bool {
+        let tasks = std::mem::take(&mut *self.lock());
+        let any = !tasks.is_empty();
+        for mut task in tasks {
+            // Who is polled again is told so as a task.
+            let mut cx = Context::from_waker(Waker::noop());
+            if task.as_mut().poll(&mut cx).is_pending() {
+                drain.spawn(task);
+            }
+        }
+        any
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F> Executor<F> for Batch
 where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        self.0.spawn(task);
+        self.lock().push(Box::pin(task));
     }
 }
 
@@ -334,11 +411,9 @@ impl<I> Metered<I> {
         match result {
             Poll::Ready(Ok(length)) if *length > 0 => self
                 .activity
-                .with(|activity| activity.wrote(clock::now(), *length)),
+                .note(|activity, now| activity.wrote(now, *length)),
             Poll::Ready(_) => {}
-            Poll::Pending => self
-                .activity
-                .with(|activity| activity.blocked(clock::now())),
+            Poll::Pending => self.activity.note(Activity::blocked),
         }
     }
 }
@@ -346,7 +421,7 @@ impl<I> Metered<I> {
 impl<I> Drop for Metered<I> {
     fn drop(&mut self) {
         if let Some(inner) = &self.inner
-            && self.activity.with(|activity| activity.is_cut())
+            && self.activity.lock().activity.is_cut()
         {
             (self.abort)(inner);
         }
@@ -363,7 +438,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
         ready!(self.inner()?.poll_read(cx, buf))?;
         if let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             self.activity
-                .with(|activity| activity.read(clock::now(), bytes));
+                .note(|activity, now| activity.read(now, bytes));
         }
         Poll::Ready(Ok(()))
     }
@@ -396,9 +471,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.inner()?.poll_flush(cx);
-        self.activity.with(|activity| match flushed {
+        self.activity.note(|activity, now| match flushed {
             Poll::Ready(_) => activity.flushed(),
-            Poll::Pending => activity.blocked(clock::now()),
+            Poll::Pending => activity.blocked(now),
         });
         flushed
     }

@@ -10,6 +10,7 @@ mod directory;
 mod mailbox;
 mod metrics;
 mod outbox;
+mod peers;
 mod sockets;
 mod stream;
 mod worker;

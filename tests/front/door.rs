@@ -403,6 +403,7 @@ pub(crate) fn settings() -> Settings {
             max_bps: 0,
             discovery: false,
             classic_stun: false,
+            tcp_relays: false,
             workers: some(1),
         },
         ice: Ice {

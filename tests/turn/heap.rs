@@ -74,6 +74,7 @@ impl Site {
             unauthenticated_per_second: 0,
             discovery: None,
             classic_stun: false,
+            tcp_relays: false,
         };
         let [relays, _] = relay_ports();
         let workers = start(Plan {

@@ -23,6 +23,8 @@ pub enum Interest {
     ReadWrite,
     /// Room to write.
     Write,
+    /// Nothing; errors are reported all the same.
+    Nothing,
 }
 
 /// A descriptor is ready.
@@ -34,8 +36,10 @@ pub struct Ready {
     pub readable: bool,
     /// It can be written.
     pub writable: bool,
-    /// It has failed, or has an error to tell.
+    /// It has an error to tell.
     pub failed: bool,
+    /// A connection is closed in both directions. Reported for ever, whatever is watched for.
+    pub hung_up: bool,
 }
 
 impl Interest {
@@ -44,6 +48,7 @@ impl Interest {
             Self::Read => libc::EPOLLIN | libc::EPOLLRDHUP,
             Self::ReadWrite => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLOUT,
             Self::Write => libc::EPOLLOUT,
+            Self::Nothing => 0,
         }) as u32
     }
 }
@@ -65,6 +70,11 @@ impl Poller {
     /// Watches it for something else.
     pub fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
+    }
+
+    /// Watches it no longer.
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, Interest::Nothing)
     }
 
     fn control(
@@ -115,12 +125,13 @@ impl Poller {
             // SAFETY: the kernel has written these.
             let event = unsafe { event.assume_init() };
             let flags = event.events as c_int;
-            let failed = flags & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
+            let over = flags & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
             ready.push(Ready {
                 token: event.u64,
-                readable: failed || flags & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
+                readable: over || flags & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
                 writable: flags & libc::EPOLLOUT != 0,
-                failed,
+                failed: flags & libc::EPOLLERR != 0,
+                hung_up: flags & libc::EPOLLHUP != 0,
             });
         }
         Ok(())

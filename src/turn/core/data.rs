@@ -20,8 +20,8 @@ use super::pool::index;
 use super::server::{Action, Header, Link, Origin, Server};
 
 /// Directions of [`Allocation::rate`] and of the total rate.
-const UP: usize = 0;
-const DOWN: usize = 1;
+pub(super) const UP: usize = 0;
+pub(super) const DOWN: usize = 1;
 
 impl Server {
     /// ChannelData from a client.
@@ -86,7 +86,7 @@ impl Server {
         let Some((slot, allocation)) = self.of_link(&origin.link, now) else {
             return self.not_permitted();
         };
-        if allocation.permission(peer.ip(), now).is_none() {
+        if allocation.permission(peer.ip(), now).is_none() || allocation.streams.is_some() {
             return self.not_permitted();
         }
         // The permission was judged for the address; the port counts too.
@@ -268,7 +268,7 @@ impl Server {
         SocketAddr::new(ip, peer.port())
     }
 
-    fn refused_peer(&mut self) -> Action {
+    pub(super) fn refused_peer(&mut self) -> Action {
         self.stats.refused_peers += 1;
         Action::Nothing
     }
@@ -279,7 +279,7 @@ impl Server {
     }
 }
 
-fn within_rate(
+pub(super) fn within_rate(
     allocation: &mut Allocation,
     direction: usize,
     bytes: usize,
@@ -292,7 +292,7 @@ fn within_rate(
     }
 }
 
-fn within_total(
+pub(super) fn within_total(
     total: &Option<Arc<[SharedRate; 2]>>,
     direction: usize,
     bytes: usize,

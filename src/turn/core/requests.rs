@@ -3,6 +3,7 @@
 
 mod allocate;
 mod binding;
+mod connect;
 mod unknown;
 
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use super::pool::index;
 use super::reply;
 use super::server::{Action, DEFAULT_LIFETIME, MAX_LIFETIME, Now, Origin, Server, Transport};
 
+pub use connect::Direction;
 use unknown::Unknown;
 pub(super) use unknown::is_known;
 
@@ -63,12 +65,20 @@ impl Server {
             | Method::REFRESH
             | Method::CREATE_PERMISSION
             | Method::CHANNEL_BIND => {}
+            Method::CONNECT if self.connections.is_some() => {}
+            Method::CONNECTION_BIND if self.connections.is_some() => {
+                if let Some(elsewhere) = self.hand_over(origin, request, host) {
+                    return elsewhere;
+                }
+            }
             // RFC 8489 section 6.3: no method of ours, or not one to be requested: no answer.
             _ => return self.malformed(),
         }
-        let owner = self
-            .of_link(&origin.link, now.instant)
-            .map(|(_, allocation)| &*allocation.username);
+        let owner = match request.method() {
+            Method::CONNECTION_BIND => self.connection_owner(request),
+            _ => self.of_link(&origin.link, now.instant).map(|found| found.1),
+        };
+        let owner = owner.map(|allocation| &*allocation.username);
         let credentials = self.config.credentials.clone();
         let auth = match credentials.check(request, origin, now, owner) {
             Ok(auth) => auth,
@@ -90,6 +100,8 @@ impl Server {
             Method::ALLOCATE => self.allocate(&mut exchange, host),
             Method::REFRESH => self.refresh(&mut exchange, host),
             Method::CREATE_PERMISSION => self.create_permission(&mut exchange),
+            Method::CONNECT => self.connect(&mut exchange, host),
+            Method::CONNECTION_BIND => self.connection_bind(&mut exchange),
             _ => self.channel_bind(&mut exchange),
         };
         match outcome {
@@ -203,7 +215,7 @@ impl Server {
                     Some(family) if both => {
                         let relay = allocation.relays[index(family)].take();
                         if let Some(relay) = relay {
-                            self.close_relay(relay, host);
+                            self.close_relay(slot, relay, host);
                         }
                     }
                     _ => self.end(slot, EndReason::Released, host),
@@ -271,6 +283,9 @@ impl Server {
 
     fn channel_bind(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<Action, ErrorCode> {
         let slot = self.owned(exchange)?;
+        if self.allocation(slot).is_some_and(|it| it.streams.is_some()) {
+            return Err(ErrorCode::BadRequest);
+        }
         let request = exchange.request;
         let number = request
             .u32(AttributeType::CHANNEL_NUMBER)

@@ -13,6 +13,7 @@ use crate::turn::stun::{Class, Message, ParseError};
 
 use super::allocation::Allocation;
 use super::auth::Credentials;
+use super::connections::{ConnectionId, Connections};
 use super::data::Indications;
 use super::discovery::Discovery;
 use super::host::{EndReason, Event, Host};
@@ -44,6 +45,8 @@ pub struct Config {
     pub discovery: Option<Arc<Discovery>>,
     /// Whether Binding requests without the magic cookie are answered (RFC 3489).
     pub classic_stun: bool,
+    /// Whether allocations may relay TCP connections (RFC 6062).
+    pub tcp_relays: bool,
 }
 
 /// The time, both ways.
@@ -200,6 +203,19 @@ pub enum Action {
         /// The payload.
         payload: Range<usize>,
     },
+    /// Send these many bytes of the answer buffer back; whatever comes over this stream from now on
+    /// is for the connection, and what comes from there is for the stream.
+    Bound {
+        /// How many.
+        len: usize,
+        /// The connection with the peer.
+        connection: ConnectionId,
+    },
+    /// Give this stream, with the message in hand, to another worker.
+    HandOver {
+        /// The worker.
+        worker: u16,
+    },
     /// Hand the payload to the worker that owns the allocation at `relayed`, which calls
     /// [`Server::handle_internal`].
     ToWorker {
@@ -211,6 +227,20 @@ pub enum Action {
         source: SocketAddr,
         /// The payload.
         payload: Range<usize>,
+    },
+}
+
+/// What to do with a peer's connection.
+#[derive(Debug)]
+pub enum Incoming {
+    /// Close it.
+    Refused,
+    /// Keep it until the client binds it.
+    Accepted {
+        /// Its name.
+        connection: ConnectionId,
+        /// What the client is told of it.
+        action: Action,
     },
 }
 
@@ -228,6 +258,8 @@ pub struct Server {
     pub(super) limiter: PrefixLimiter,
     pub(super) stats: Stats,
     pub(super) indications: Indications,
+    /// `None`: no allocation relays streams.
+    pub(super) connections: Option<Box<Connections>>,
     pub(super) draining: bool,
 }
 
@@ -239,6 +271,7 @@ impl Server {
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
         let rate = config.unauthenticated_per_second;
         Self {
+            connections: config.tcp_relays.then(|| Box::new(Connections::new(now))),
             limiter: PrefixLimiter::new(LIMITER_SLOTS, rate.saturating_mul(2), rate),
             config,
             slots: Vec::new(),
@@ -320,7 +353,12 @@ impl Server {
 
     /// When [`Server::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let connections = self.connections.as_ref();
+        let connections = connections.and_then(|connections| connections.next_timeout());
+        [self.timers.next(), connections]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Ends what has expired.
@@ -412,9 +450,11 @@ impl Server {
         // is put back.
         self.timers.insert(slot, allocation.expires);
         self.by_link.insert(allocation.origin.link, slot);
-        for relay in allocation.relays.iter().flatten() {
-            let family = index(Family::of(relay.advertised.ip()));
-            self.by_port[family].insert(relay.advertised.port(), slot);
+        if allocation.streams.is_none() {
+            for relay in allocation.relays.iter().flatten() {
+                let family = index(Family::of(relay.advertised.ip()));
+                self.by_port[family].insert(relay.advertised.port(), slot);
+            }
         }
         self.slots[slot as usize] = Some(allocation);
         self.stats.allocations_made += 1;
@@ -431,8 +471,12 @@ impl Server {
         };
         self.free.push(slot);
         self.by_link.remove(&allocation.origin.link);
+        for id in allocation.streams.as_deref().into_iter().flatten() {
+            self.forget_connection(*id);
+            host.disconnect(*id);
+        }
         for relay in allocation.relays.iter().flatten() {
-            self.close_relay(*relay, host);
+            self.close_relay(slot, *relay, host);
         }
         let account = self.config.credentials.account(&allocation.username);
         host.pool(|pool| pool.quota.release(account));
@@ -450,10 +494,17 @@ impl Server {
         }
     }
 
-    pub(super) fn close_relay(&mut self, relay: super::allocation::Relay, host: &mut impl Host) {
+    pub(super) fn close_relay(
+        &mut self,
+        slot: u32,
+        relay: super::allocation::Relay,
+        host: &mut impl Host,
+    ) {
         let family = Family::of(relay.advertised.ip());
         let port = relay.advertised.port();
-        self.by_port[index(family)].remove(&port);
+        if self.by_port[index(family)].get(&port) == Some(&slot) {
+            self.by_port[index(family)].remove(&port);
+        }
         host.close(relay.id);
         host.pool(|pool| pool.release(family, port));
     }

@@ -34,6 +34,8 @@ pub struct Stats {
     pub refused_peers: u64,
     /// ICMP errors passed on to clients.
     pub icmp_errors: u64,
+    /// TCP connections with peers, whoever began them.
+    pub connections_made: u64,
     /// Packets dropped by a bandwidth limit.
     pub over_rate: u64,
 }

@@ -5,6 +5,7 @@ mod amplification;
 mod auth;
 mod channels;
 mod classic;
+mod connections;
 mod discovery;
 mod icmp;
 mod internal;

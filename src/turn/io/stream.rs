@@ -5,7 +5,7 @@
 //! dropped whole, so a client that does not read loses its own packets and nobody else's.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -76,9 +76,13 @@ pub(super) struct Stream {
     pub(super) interest: Interest,
     /// Already in the list of streams to be flushed.
     pub(super) dirty: bool,
+    /// The connection with a peer whose data it carries, if any (RFC 6062).
+    pub(super) connection: Option<u32>,
+    /// The poller does not know it at present.
+    pub(super) resting: bool,
     /// When it is closed, unless it has an allocation then.
     pub(super) deadline: Instant,
-    _permit: Box<dyn Send>,
+    permit: Box<dyn Send>,
 }
 
 impl Stream {
@@ -95,8 +99,10 @@ impl Stream {
             written: 0,
             interest: Interest::Read,
             dirty: false,
+            connection: None,
+            resting: false,
             deadline: now + WITHOUT_ALLOCATION,
-            _permit: client.permit,
+            permit: client.permit,
         })
     }
 
@@ -244,6 +250,33 @@ impl Stream {
         } else {
             Interest::Read
         }
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn backlog(&self) -> usize {
+        self.waiting.len() - self.written
+    }
+
+    /// Nothing more will be written; the client may still have something to say.
+    pub(super) fn finish(&mut self) {
+        self.close();
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Gives the connection away, with the bytes that were read and not understood here. `None`
+    /// if something still waits to be written.
+    pub(super) fn into_client(self) -> Option<ClientStream> {
+        if self.wants() != Interest::Read {
+            return None;
+        }
+        Some(ClientStream {
+            local: self.socket.local_addr().ok()?,
+            socket: self.socket,
+            tls: self.tls,
+            peer: self.peer,
+            received: self.pending,
+            permit: self.permit,
+        })
     }
 
     /// Says good-bye as far as TLS asks for it.

@@ -14,7 +14,7 @@ use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
 use crate::net::udp::{Arena, DatagramSocket};
 use crate::turn::core::timers::Wheel;
 use crate::turn::core::{
-    Action, Config, IcmpError, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
+    Action, Config, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
 };
 
 use super::directory::Directory;
@@ -22,8 +22,11 @@ use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::outbox::{Outbox, Way};
 use super::sockets::Sockets;
 use super::stream::{Buffers, Stream};
+use connections::{Paused, Turned};
 use streams::{push, stream_mut};
 
+mod connections;
+mod errors;
 mod streams;
 
 /// Batches read from one listener before the others get their turn.
@@ -44,6 +47,8 @@ pub(super) enum Token {
     Listener(u32),
     Relay(u32),
     Stream(u32),
+    PeerListener(u32),
+    Peer(u32),
     Mail,
 }
 
@@ -54,6 +59,8 @@ impl Token {
             Self::Relay(at) => 1 << 32 | u64::from(at),
             Self::Stream(at) => 2 << 32 | u64::from(at),
             Self::Mail => 3 << 32,
+            Self::PeerListener(at) => 4 << 32 | u64::from(at),
+            Self::Peer(at) => 5 << 32 | u64::from(at),
         }
     }
 
@@ -63,6 +70,8 @@ impl Token {
             0 => Self::Listener(at),
             1 => Self::Relay(at),
             2 => Self::Stream(at),
+            4 => Self::PeerListener(at),
+            5 => Self::Peer(at),
             _ => Self::Mail,
         }
     }
@@ -98,6 +107,11 @@ pub(super) struct Worker {
     received: Vec<(usize, Received)>,
     outbox: Outbox,
     handed: Vec<Packets>,
+    /// What has become of the stream whose message is in hand.
+    turned: Option<Turned>,
+    paused: Paused,
+    /// Where bytes of connections with peers are read to; empty until there is one.
+    chunk: Vec<u8>,
     answer: Box<[u8; ANSWER]>,
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
@@ -113,7 +127,7 @@ impl Worker {
             .map(DatagramSocket::listener)
             .collect::<io::Result<Vec<_>>>()?;
         let sockets = Sockets::new(
-            parts.id,
+            (parts.id, parts.mailboxes.len() as u16),
             listeners,
             parts.relay_bind,
             parts.directory,
@@ -145,6 +159,9 @@ impl Worker {
             received: Vec::with_capacity(BATCH),
             outbox: Outbox::default(),
             handed,
+            turned: None,
+            paused: Paused::default(),
+            chunk: Vec::new(),
             answer: Box::new([0; ANSWER]),
             inbox: parts.inbox,
             mailboxes: parts.mailboxes,
@@ -174,6 +191,8 @@ impl Worker {
                         self.read_relay(now, RelayId(at));
                     }
                     Token::Stream(at) => self.stream_ready(now, at, event),
+                    Token::PeerListener(at) => self.accept_peers(now, at),
+                    Token::Peer(at) => self.peer_ready(now, at, event),
                     Token::Mail => self.read_mail(now),
                 }
             }
@@ -199,7 +218,8 @@ impl Worker {
     }
 
     fn timeout(&self, now: Now) -> Option<Duration> {
-        let next = [self.core.poll_timeout(), self.stream_timers.next()]
+        let paused = self.paused.until;
+        let next = [self.core.poll_timeout(), self.stream_timers.next(), paused]
             .into_iter()
             .flatten()
             .min()?;
@@ -262,35 +282,6 @@ impl Worker {
         self.received = received;
     }
 
-    /// What ICMP had to say of datagrams that a relay socket sent. Asked for only when the kernel
-    /// says that there is something.
-    fn read_errors(&mut self, now: Now, relay: RelayId) {
-        for _ in 0..BATCHES_PER_TURN {
-            let Some(socket) = self.sockets.relay(relay) else {
-                return;
-            };
-            let socket = socket.socket.as_fd();
-            let mut errors = Vec::new();
-            let got = sys::receive_errors(socket, &mut self.receive, |error| {
-                errors.push(IcmpError {
-                    peer: error.to,
-                    kind: error.kind,
-                    code: error.code,
-                    mtu: error.mtu,
-                });
-            });
-            for error in errors {
-                let answer = self.answer.as_mut_slice();
-                let action = self.core.handle_icmp(now, relay, &error, answer);
-                self.perform(action, None, 0);
-            }
-            // Fewer than a batch: the queue is empty.
-            if !matches!(got, Ok(BATCH)) {
-                return;
-            }
-        }
-    }
-
     /// Receives one batch into the arena, sending first what still lies there if it is full.
     /// Returns how many came; `received` has them with their offsets.
     fn receive_batch(
@@ -342,6 +333,13 @@ impl Worker {
                 }
             }
             Action::Tell { link, len } => self.tell(link, len),
+            Action::Bound { len, connection } => {
+                if let Some(origin) = origin {
+                    self.tell(origin.link, len);
+                    self.turned = Some(Turned::Bound(connection));
+                }
+            }
+            Action::HandOver { worker } => self.turned = Some(Turned::Away(worker)),
             Action::AnswerVia { len, socket, to } => {
                 let answer = self.answer.get(..len).unwrap_or_default();
                 if let Some(Link::Datagram {
@@ -523,7 +521,10 @@ impl Worker {
     fn expire(&mut self, now: Now) {
         if self.core.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.core.handle_timeout(now, &mut self.sockets);
+            self.expire_connections(now);
         }
+        self.resume(now);
+        self.close_orphans();
         if self
             .stream_timers
             .next()
@@ -536,7 +537,8 @@ impl Worker {
                     continue;
                 };
                 // The timer may be that of an earlier stream in the same place.
-                let has_allocation = self.core.has_allocation(Link::Stream(at));
+                let has_allocation =
+                    stream.connection.is_some() || self.core.has_allocation(Link::Stream(at));
                 if stream.is_overdue(has_allocation, now.instant) {
                     self.close_stream(at);
                 } else {

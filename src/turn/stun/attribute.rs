@@ -74,6 +74,8 @@ attribute_types! {
     PADDING = 0x0026,
     /// RFC 5780 7.5
     RESPONSE_PORT = 0x0027,
+    /// RFC 6062 6.2.1
+    CONNECTION_ID = 0x002A,
     /// RFC 8656 18.11
     ADDITIONAL_ADDRESS_FAMILY = 0x8000,
     /// RFC 8656 18.12

@@ -95,5 +95,6 @@ pub(in crate::turn::core) fn is_known(kind: AttributeType) -> bool {
             | AttributeType::USERHASH
             | AttributeType::XOR_MAPPED_ADDRESS
             | AttributeType::RESERVATION_TOKEN
+            | AttributeType::CONNECTION_ID
     )
 }

@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use crate::net::stream::ClientStream;
 use crate::net::sys::Ready;
 use crate::turn::channel::{self, Frame};
-use crate::turn::core::{Link, Now, Origin};
+use crate::turn::core::{ConnectionId, Link, Now, Origin};
 
 use super::super::stream::{Buffers, ReadOutcome, Stream};
+use super::connections::Turned;
 use super::{Token, Worker};
 
 /// Reads from one stream before the others get their turn.
@@ -55,6 +56,9 @@ impl Worker {
         if event.readable {
             if let Some(stream) = stream_mut(&mut self.streams, at) {
                 stream.wake();
+                if let Some(connection) = stream.connection {
+                    return self.client_ready(now, at, connection, event);
+                }
             }
             self.read_stream(now, at);
         }
@@ -99,6 +103,9 @@ impl Worker {
             let Some(rest) = self.handle_frames(now, &origin, base..end) else {
                 return self.close_stream(at);
             };
+            if let Some(turned) = self.turned.take() {
+                return self.turn(now, at, turned, rest);
+            }
             let claims_memory = rest.len() > PENDING_WITHOUT_ALLOCATION
                 && !self.core.has_allocation(Link::Stream(at));
             if outcome == ReadOutcome::Closed || claims_memory {
@@ -127,7 +134,16 @@ impl Worker {
                 Frame::Broken => return None,
                 Frame::Whole { len, consumed } => {
                     self.handle(now, origin, range.start..range.start + len);
-                    range.start += consumed;
+                    match self.turned {
+                        None => range.start += consumed,
+                        // What follows is no message any more.
+                        Some(Turned::Bound(_)) => {
+                            range.start += consumed;
+                            return Some(range);
+                        }
+                        // The other worker reads this one again.
+                        Some(Turned::Away(_)) => return Some(range),
+                    }
                 }
             }
         }
@@ -137,6 +153,9 @@ impl Worker {
         let Some(stream) = stream_mut(&mut self.streams, at) else {
             return;
         };
+        if let Some(connection) = stream.connection {
+            return self.carry(now, connection, false);
+        }
         let mut done = stream.flush(&mut self.buffers);
         let wants = stream.wants();
         if done.is_ok() && wants != stream.interest {
@@ -155,6 +174,10 @@ impl Worker {
             return;
         };
         stream.close();
+        if let Some(connection) = stream.connection {
+            self.sockets.peers.remove(connection);
+            self.core.handle_disconnected(ConnectionId(connection));
+        }
         self.core.handle_closed(Link::Stream(at), &mut self.sockets);
         self.free_streams.push(at);
     }
