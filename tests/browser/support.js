@@ -26,30 +26,60 @@ export async function until(what, probe, ms = 30000) {
   }
 }
 
+/** A program and what it says. */
+export class Program {
+  #child;
+  output = '';
+
+  constructor(name, command, options) {
+    this.name = name;
+    this.#child = spawn(command, options.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child.stdout.on('data', (text) => (this.output += text));
+    this.#child.stderr.on('data', (text) => (this.output += text));
+    this.#child.on('error', (error) => (this.output += `${name} cannot be started: ${error.message}\n`));
+    this.ended = new Promise((done) => this.#child.on('close', (code, signal) => done({ code, signal })));
+  }
+
+  /** Waits for `probe`, or for the end of the program, which is a failure. */
+  until(what, probe) {
+    return until(`${this.name}: ${what}`, async () => {
+      if (this.#child.exitCode !== null) throw new Error(`${this.name} ended early:\n${this.output}`);
+      return (await probe(this.output)) || this.output;
+    });
+  }
+
+  stop() {
+    if (this.#child.exitCode === null) this.#child.kill('SIGINT');
+    return this.ended;
+  }
+}
+
 /** The appliance under test with a state directory of its own. */
 export class Appliance {
-  #child;
-  #output = '';
+  #program;
 
   static async start(root) {
-    const appliance = new Appliance();
     const env = { PATH: process.env.PATH, HOME: root, XDG_STATE_HOME: path.join(root, 'state') };
-    const child = spawn(process.env.CALLBOX_BIN, ['try', '--port', '0'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    appliance.#child = child;
-    child.stdout.on('data', (text) => (appliance.#output += text));
-    child.stderr.on('data', (text) => (appliance.#output += text));
-    appliance.ended = new Promise((done) => child.on('close', (code, signal) => done({ code, signal })));
-    await until('callbox prints its address', () => {
-      if (child.exitCode !== null) throw new Error(`callbox ended early:\n${appliance.#output}`);
-      appliance.port = Number(appliance.#output.match(/https:\/\/localhost:(\d+)\//)?.[1]);
-      return appliance.port > 0 || appliance.#output;
+    const program = new Program('callbox', process.env.CALLBOX_BIN, { args: ['try', '--port', '0'], env });
+    const appliance = new Appliance(program);
+    await program.until('it prints its address', (output) => {
+      appliance.port = Number(output.match(/https:\/\/localhost:(\d+)\//)?.[1]);
+      return appliance.port > 0;
     });
-    appliance.origin = `https://localhost:${appliance.port}`;
     return appliance;
   }
 
+  constructor(program, port) {
+    this.#program = program;
+    this.port = port;
+  }
+
+  get origin() {
+    return `https://localhost:${this.port}`;
+  }
+
   get output() {
-    return this.#output;
+    return this.#program.output;
   }
 
   /** The certificate it shows, DER. */
@@ -64,20 +94,24 @@ export class Appliance {
   }
 
   stop() {
-    if (this.#child.exitCode === null) this.#child.kill('SIGINT');
-    return this.ended;
+    return this.#program.stop();
   }
 }
 
-/** A home directory whose NSS database trusts this one certificate, so that no check has to be off. */
-export function trustingHome(root, certificate) {
+/**
+ * A home directory whose NSS database trusts this one server's certificate and the servers of this
+ * one authority, so that no check has to be off.
+ */
+export function trustingHome(root, certificate, authority) {
   const home = path.join(root, 'home');
   const database = path.join(home, '.pki', 'nssdb');
   fs.mkdirSync(database, { recursive: true });
-  const file = path.join(root, 'certificate.der');
-  fs.writeFileSync(file, certificate);
   execFileSync('certutil', ['-N', '-d', `sql:${database}`, '--empty-password']);
-  execFileSync('certutil', ['-A', '-d', `sql:${database}`, '-n', 'callbox', '-t', 'P,,', '-i', file]);
+  for (const [name, trust, bytes] of [['callbox', 'P,,', certificate], ['authority', 'C,,', authority]]) {
+    const file = path.join(root, `${name}.der`);
+    fs.writeFileSync(file, bytes);
+    execFileSync('certutil', ['-A', '-d', `sql:${database}`, '-n', name, '-t', trust, '-i', file]);
+  }
   return home;
 }
 
