@@ -195,7 +195,8 @@ impl Orders {
             })
             .cache(cache)
             .state();
-        let tls = state.challenge_rustls_config_with_provider(Arc::clone(&self.provider));
+        let tls = (self.acme.challenge == Challenge::TlsAlpn01)
+            .then(|| state.challenge_rustls_config_with_provider(Arc::clone(&self.provider)));
         let _open = store.challenges().open(state.resolver(), tls);
         follow(state, WATCHDOG).await?;
         let leaf = store.status().snapshot().leaf;

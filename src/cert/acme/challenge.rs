@@ -14,7 +14,8 @@ pub struct Challenges(Arc<ArcSwapOption<Answers>>);
 #[derive(Debug)]
 struct Answers {
     resolver: Arc<ResolvesServerCertAcme>,
-    tls: Arc<ServerConfig>,
+    /// None where the authority was asked to come to plain HTTP.
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// Where an authority looks for files (RFC 8555 section 8.3).
@@ -28,7 +29,7 @@ pub fn is_challenge(hello: &ClientHello<'_>) -> bool {
 impl Challenges {
     /// What to shake hands with an authority with. `None`: nobody was asked to come.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.0.load().as_ref().map(|open| Arc::clone(&open.tls))
+        self.0.load().as_ref()?.tls.clone()
     }
 
     /// The file at this path.
@@ -42,7 +43,7 @@ impl Challenges {
     pub(super) fn open(
         &self,
         resolver: Arc<ResolvesServerCertAcme>,
-        tls: Arc<ServerConfig>,
+        tls: Option<Arc<ServerConfig>>,
     ) -> Open {
         self.0.store(Some(Arc::new(Answers { resolver, tls })));
         Open(self.clone())
