@@ -29,12 +29,13 @@ use crate::config::Settings;
 use crate::config::settings;
 use crate::front::{self, Listener, Role, TlsError};
 use crate::http::{self, Services, To};
-use crate::ice::Endpoints;
+use crate::ice::{Endpoints, Issuer};
 use crate::limit::SharedRate;
 use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
+use crate::signal::reception::Reception;
 use crate::state::{StateDir, StateError};
 use crate::telemetry::metrics::{Metrics, Process};
 use crate::turn;
@@ -138,6 +139,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         None => state.secret("turn.secret", 32)?,
     };
     let nonce_secret = state.secret("nonce.secret", 32)?;
+    let ticket_secret = state.secret("ticket.secret", 32)?;
 
     let bound = Bound::new(&settings, mode)?;
     let endpoints = bound.endpoints();
@@ -171,7 +173,18 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         Some(dir) => Assets::directory(dir)?,
         None => Assets::built_in(),
     };
-    let hub = Hub::start(&settings.signaling, &drain);
+    let reception = Reception::new(
+        &settings.signaling,
+        &ticket_secret,
+        Issuer {
+            secret: secret.clone(),
+            endpoints,
+            ttl: settings.turn.credential_ttl,
+            policy: settings.ice.policy,
+            extra_servers: settings.ice.extra_servers.clone(),
+        },
+    );
+    let hub = Hub::start(&settings.signaling, reception, &drain);
     let services = Services::new(
         &settings,
         http::Parts {

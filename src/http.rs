@@ -6,23 +6,26 @@
 mod activity;
 mod authority;
 mod body;
+mod conditional;
+mod cors;
 mod frames;
 mod headers;
 mod ice;
 mod metrics;
 mod origin;
 mod page;
+mod proxy;
 mod redirect;
 pub mod router;
 mod serve;
 mod upgrade;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderValue, InvalidHeaderValue};
+use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderMap, HeaderValue, InvalidHeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -30,6 +33,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use self::authority::Authority;
 use self::body::Answer;
 use self::headers::Policy;
+use self::page::Fallback;
+use self::proxy::Proxy;
 use self::router::Route;
 use self::serve::Reply;
 use crate::assets::Assets;
@@ -75,6 +80,10 @@ pub struct Stats {
     pub ice_granted: AtomicU64,
     /// ICE configurations refused because a network asked too often.
     pub ice_limited: AtomicU64,
+    /// Requests that an application of the operator's has answered.
+    pub proxied: AtomicU64,
+    /// Requests that it should have answered.
+    pub proxy_failures: AtomicU64,
     /// Connections cut for not sending a request or taking an answer in time.
     pub stalled: AtomicU64,
     /// Connections closed because nobody used them.
@@ -101,8 +110,11 @@ struct Inner {
     signaling: settings::Signaling,
     websocket: WebSocketConfig,
     ice: settings::Ice,
+    proxies: Vec<Arc<Proxy>>,
     credential_ttl: Duration,
     policy: Policy,
+    fallback: Fallback,
+    cors_origins: Vec<String>,
     limits: Limits,
     limiter: Mutex<PrefixLimiter>,
     stats: Stats,
@@ -130,8 +142,18 @@ impl Services {
             signaling: settings.signaling.clone(),
             websocket: session::websocket_config(&settings.signaling),
             ice: settings.ice.clone(),
+            proxies: settings
+                .proxy
+                .iter()
+                .map(|proxy| Arc::new(Proxy::new(proxy.clone(), settings.front.idle_timeout)))
+                .collect(),
             credential_ttl: settings.turn.credential_ttl,
             policy,
+            fallback: match settings.web.spa {
+                true => Fallback::FirstPage,
+                false => Fallback::NotFound,
+            },
+            cors_origins: settings.web.cors_origins.clone(),
             limits: Limits {
                 header: settings.front.header_timeout,
                 idle: settings.front.idle_timeout,
@@ -162,6 +184,12 @@ impl Services {
             self.secure(&mut response, None);
             return response;
         }
+        if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {
+            let answered = proxy.forward::<I>(request, own.as_ref(), client).await;
+            let mut response = self.proxied(answered, own.as_ref());
+            self.insist(&mut response);
+            return response;
+        }
         let route = router::route(
             request.method(),
             request.uri().path(),
@@ -171,8 +199,13 @@ impl Services {
         let (method, sent) = (request.method(), request.headers());
         let head = method == Method::HEAD;
         let mut response = match route {
-            Route::Page => page::serve(&inner.assets, method, sent, "index.html").await,
-            Route::Asset(path) => page::serve(&inner.assets, method, sent, &path).await,
+            Route::Page => self.file(method, sent, "index.html").await,
+            Route::Asset(path) => self.file(method, sent, &path).await,
+            Route::MethodNotAllowed("GET, HEAD")
+                if cors::is_preflight(method, sent, &inner.cors_origins) =>
+            {
+                cors::preflight(sent, &inner.cors_origins)
+            }
             Route::Ice => ice::answer(self, request, own.as_ref(), client.peer.ip()).await,
             Route::IcePreflight => ice::preflight(self, sent, own.as_ref()),
             Route::WebSocket => upgrade::accept::<I>(self, request, own.as_ref(), client),
@@ -186,9 +219,7 @@ impl Services {
             Route::NotFound => page::text(StatusCode::NOT_FOUND, "Not found\n"),
         };
         self.secure(&mut response, own.as_ref());
-        if self.is_strict() {
-            headers::strict(response.headers_mut());
-        }
+        self.insist(&mut response);
         if head {
             // HTTP/1 leaves the body out by itself; on HTTP/2 it would break the stream.
             let length = response.body().size_hint().exact().map(HeaderValue::from);
@@ -202,14 +233,58 @@ impl Services {
         response
     }
 
-    /// Whether browsers shall come by HTTPS only. With a certificate that they do not trust, that
-    /// would lock people out.
-    fn is_strict(&self) -> bool {
+    /// Tells browsers to come by HTTPS only. With a certificate that they do not trust, that would
+    /// lock people out.
+    fn insist(&self, response: &mut Reply) {
         let status = self.inner.certificates.status();
-        match self.inner.hsts {
+        let is_strict = match self.inner.hsts {
             Hsts::Auto => status.is_publicly_valid(),
             Hsts::On => !status.is_self_signed(),
             Hsts::Off => false,
+        };
+        if is_strict {
+            headers::strict(response.headers_mut());
+        }
+    }
+
+    async fn file(&self, method: &Method, sent: &HeaderMap, path: &str) -> Reply {
+        let inner = &*self.inner;
+        let mut response = page::serve(&inner.assets, method, sent, path, inner.fallback).await;
+        cors::allow(response.headers_mut(), sent, &inner.cors_origins);
+        response
+    }
+
+    /// The application that a path belongs to.
+    fn proxy(&self, method: &Method, path: &str) -> Option<Arc<Proxy>> {
+        let Inner {
+            proxies, signaling, ..
+        } = &*self.inner;
+        // Both ask a proxy for something, and not what is behind it.
+        let is_for_us = matches!(*method, Method::TRACE | Method::CONNECT);
+        if proxies.is_empty() || is_for_us || router::is_reserved(path, &signaling.path) {
+            return None;
+        }
+        let paths = proxies.iter().map(|proxy| proxy.path());
+        proxies.get(router::longest(path, paths)?).cloned()
+    }
+
+    fn is_proxied<B>(&self, request: &Request<B>) -> bool {
+        self.proxy(request.method(), request.uri().path()).is_some()
+    }
+
+    /// An application speaks for itself; what we say in its place has the headers of our pages.
+    fn proxied(&self, answered: Result<Reply, Reply>, own: Option<&Authority>) -> Reply {
+        let stats = &self.inner.stats;
+        match answered {
+            Ok(reply) => {
+                stats.proxied.fetch_add(1, Ordering::Relaxed);
+                reply
+            }
+            Err(mut page) => {
+                stats.proxy_failures.fetch_add(1, Ordering::Relaxed);
+                self.secure(&mut page, own);
+                page
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! The ICE configuration of one client, and the TURN credential in it. Pure: the time, the secret
 //! and the addresses are arguments. Who may ask is [`crate::http`]'s decision.
 
+mod issuer;
+
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -10,6 +12,8 @@ use serde::Serialize;
 
 use crate::config::Secret;
 use crate::config::settings::{ExtraServer, IcePolicy};
+
+pub use issuer::Issuer;
 
 /// Ports on which this appliance is really listening, as clients reach them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Bytes in and out of the kernel. Knows no protocol.
 
 pub mod abort;
+pub mod alive;
 pub mod clock;
 pub mod coalesced;
 pub mod holder;

@@ -6,8 +6,10 @@
 //   media                 {audio, video, problems}: what is on, and why something is not
 //   pc                    the RTCPeerConnection in use, or null
 //   evidence              how each relay was tried
+//   others                those in the call besides the one of pc: [{uid, away}]
 //   stats()               promise of {path, quality}: see js/path.js
-// Query: ?policy=relay, ?transport=udp|tcp|tls (relays of that kind only), ?lang=en|zh.
+// Query: ?policy=relay, ?transport=udp|tcp|tls (relays of that kind only), ?lang=en|zh. An invitation, where the
+// server demands one, is #token=… or ?token=….
 
 import { Call } from './js/call.js';
 import { choose, speak, t, translate } from './js/i18n.js';
@@ -118,6 +120,7 @@ function join() {
   ui.view('call');
   call = new Call({
     room,
+    token: new URLSearchParams(location.hash.slice(1)).get('token') ?? query.get('token'),
     query,
     media: () => ({ tracks: media.tracks, status: media.status }),
     changed: callChanged,
@@ -165,6 +168,7 @@ function callChanged() {
   ui.attach($('remote'), stream);
   ui.showState(now, call?.evidence ?? { relays: [] }, Boolean(stream?.getTracks().length));
   ui.showRemote(call?.remote, now.phase === 'connected');
+  ui.showOthers(live ? call.others : []);
   if (now.phase !== 'connected') ui.showPath(null);
   if (now.phase === 'connected' && shown !== 'connected') {
     measure();
@@ -260,6 +264,9 @@ window.callbox = {
   },
   get evidence() {
     return call?.evidence ?? null;
+  },
+  get others() {
+    return call?.others.map(({ uid, away }) => ({ uid, away })) ?? [];
   },
   stats,
 };

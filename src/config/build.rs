@@ -24,9 +24,14 @@ use super::value::Value;
 mod certificate;
 mod credentials;
 mod forms;
+mod proxy;
 
 use credentials::{admin_token, extra_server, static_user, turn_secret};
-use forms::{balancers, external_ip, level, message_size, positive_duration, realm};
+use forms::{
+    balancers, external_ip, level, message_size, origin_or_all, positive_duration, realm,
+    resume_window,
+};
+use proxy::proxies;
 
 /// Settings, good only if there is no problem.
 pub(super) struct Built {
@@ -54,7 +59,10 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
         web: Web {
             dir: reader.path("web.dir"),
             csp: reader.optional("web.csp", text(text::header)),
+            cors_origins: reader.required("web.cors_origins", list(text(origin_or_all))),
+            spa: reader.required("web.spa", flag),
         },
+        proxy: reader.required("proxy", proxies),
         admin: admin(&mut reader),
         log: Log {
             level: reader.required("log.level", text(level)),
@@ -185,6 +193,7 @@ fn signaling(reader: &mut Reader<'_>) -> Signaling {
         path: reader.required("signaling.path", text(text::path)),
         ping_interval: reader.duration("signaling.ping_interval"),
         idle_timeout: reader.duration("signaling.idle_timeout"),
+        resume_window: reader.required("signaling.resume_window", text(resume_window)),
         room_capacity: reader.count("signaling.room_capacity", 1_000),
         max_message: reader.required("signaling.max_message", text(message_size)),
         max_rooms: reader.required("signaling.max_rooms", number(1..=10_000_000)),

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::settings::{Acme, Challenge, ExternalIp, Network, Settings, Tls, overlap};
+use super::settings::{
+    Acme, Challenge, ExternalIp, Network, Proxy, Settings, Tls, Upstream, overlap,
+};
+use crate::http::router;
 use crate::net::reach::{Reach, reach};
 use crate::turn::core::discovery::{self, Discovery};
 
@@ -43,6 +46,13 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             what: "\"http-01\" is answered on front.http, which is empty".to_owned(),
         });
     }
+    conflicts.extend(
+        settings
+            .proxy
+            .iter()
+            .filter_map(|proxy| unreachable(settings, proxy))
+            .map(|what| Conflict { key: "proxy", what }),
+    );
     let admin = &settings.admin;
     if admin.token.is_none()
         && let Some(open) = admin.listen.iter().find(|at| !at.ip().is_loopback())
@@ -74,6 +84,44 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         }
     }
     conflicts
+}
+
+/// Why requests for a proxy would never arrive where they should.
+fn unreachable(settings: &Settings, proxy: &Proxy) -> Option<String> {
+    let (path, upstream) = (&proxy.path, &proxy.upstream);
+    if router::is_reserved(path, &settings.signaling.path) {
+        return Some(format!(
+            "path {path:?} is answered by callbox itself: choose another one"
+        ));
+    }
+    let Upstream::Http { host, port } = upstream else {
+        return None;
+    };
+    let ours = [
+        ("front.https", &settings.front.https),
+        ("front.http", &settings.front.http),
+        ("turn.listen", &settings.turn.listen),
+        // Or metrics and the drain would be everybody's.
+        ("admin.listen", &settings.admin.listen),
+    ];
+    let listens = |address: &SocketAddr| {
+        address.port() == *port
+            && match host.parse::<IpAddr>() {
+                Ok(ip) => ip == address.ip() || (ip.is_loopback() && address.ip().is_unspecified()),
+                Err(_) => {
+                    settings.host.contains(host)
+                        || (host == "localhost"
+                            && (address.ip().is_loopback() || address.ip().is_unspecified()))
+                }
+            }
+    };
+    ours.iter()
+        .find(|(_, addresses)| addresses.iter().any(listens))
+        .map(|(key, _)| {
+            format!(
+                "upstream {upstream} is callbox itself ({key}): name the address and port that your application listens on"
+            )
+        })
 }
 
 /// Addresses that are asked for more than once. The UDP port beside HTTPS is free for TURN: see
@@ -173,6 +221,18 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         if let Some(what) = opened(network) {
             warn(format!(
                 "turn.allow_peers: {network} lets callers reach {what} through the relay"
+            ));
+        }
+    }
+    if settings.proxy.iter().any(|proxy| proxy.path == "/") {
+        let hidden = match (&settings.web.dir, settings.web.spa) {
+            (Some(_), _) => Some("web.dir"),
+            (None, true) => Some("web.spa"),
+            (None, false) => None,
+        };
+        if let Some(key) = hidden {
+            warn(format!(
+                "{key}: shows below /r/ only, since the proxy for \"/\" takes every other path"
             ));
         }
     }

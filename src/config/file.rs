@@ -89,6 +89,17 @@ pub(super) const STATIC_USER: &[&str] = &["username", "password", "password_file
 /// Fields of an entry of `ice.extra_servers`.
 pub(super) const EXTRA_SERVER: &[&str] = &["urls", "username", "credential", "credential_file"];
 
+/// Fields of an entry of `proxy`.
+pub(super) const PROXY: &[&str] = &[
+    "path",
+    "upstream",
+    "connect_timeout",
+    "read_timeout",
+    "send_timeout",
+    "upgrade_timeout",
+    "max_connections",
+];
+
 const fn given(path: &'static str, shape: Shape, default: &'static str) -> Key {
     Key {
         path,
@@ -123,6 +134,7 @@ pub(super) const KEYS: &[Key] = &[
     given("host", List, "[]"),
     given("external_ip", List, "\"auto\""),
     open("state_dir", Text, "chosen by the machine"),
+    given("proxy", Tables(PROXY), "[]"),
     given("front.https", List, "[\"[::]:443\"]"),
     given("front.http", List, "[\"[::]:80\"]"),
     given("front.redirect", Flag, "true"),
@@ -148,6 +160,7 @@ pub(super) const KEYS: &[Key] = &[
     given("signaling.path", Text, "\"/ws\""),
     given("signaling.ping_interval", Text, "\"20s\""),
     given("signaling.idle_timeout", Text, "\"60s\""),
+    given("signaling.resume_window", Text, "\"30s\""),
     given("signaling.room_capacity", Number, "2"),
     given("signaling.max_message", Text, "\"64KiB\""),
     given("signaling.max_rooms", Number, "100000"),
@@ -183,6 +196,8 @@ pub(super) const KEYS: &[Key] = &[
         Text,
         "strict for the built-in pages, none for a directory",
     ),
+    given("web.cors_origins", List, "[]"),
+    given("web.spa", Flag, "false"),
     given("admin.listen", List, "[\"127.0.0.1:9090\"]"),
     open("admin.token_file", Text, "none, only this machine may ask"),
     given("log.level", Text, "\"info\""),

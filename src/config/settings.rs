@@ -3,6 +3,7 @@
 //! Nothing here is optional text: an absent key has become its default, an address is an address,
 //! a range is a range. What the keys are called in the file is not known here.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub ice: Ice,
     /// `[web]`
     pub web: Web,
+    /// `[[proxy]]`
+    pub proxy: Vec<Proxy>,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -169,6 +172,8 @@ pub struct Signaling {
     pub ping_interval: Duration,
     /// Without any byte for this long a client is gone.
     pub idle_timeout: Duration,
+    /// For how long a client that lost its connection may take its seat again; zero: not at all.
+    pub resume_window: Duration,
     /// Members of a room.
     pub room_capacity: NonZeroUsize,
     /// Bytes of one message.
@@ -311,6 +316,53 @@ pub struct Web {
     pub dir: Option<PathBuf>,
     /// Content-Security-Policy; `None`: strict for the built-in pages, none for a directory.
     pub csp: Option<String>,
+    /// Origins whose pages may read ours; `*` is every origin.
+    pub cors_origins: Vec<String>,
+    /// Whether paths without a file show the first page: its scripts read the path.
+    pub spa: bool,
+}
+
+/// `[[proxy]]`: an application of the operator's behind this front door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// What it answers: this path and everything below. No slash at the end, but for the root.
+    pub path: String,
+    /// Where it listens.
+    pub upstream: Upstream,
+    /// For its address and a connection, and for a place among the requests under way.
+    pub connect_timeout: Duration,
+    /// For each further piece of its answer, the first one counted from the end of the request.
+    pub read_timeout: Duration,
+    /// For each further piece of a request that it takes.
+    pub send_timeout: Duration,
+    /// How long an upgraded connection may be quiet; `None`: for ever.
+    pub upgrade_timeout: Option<Duration>,
+    /// Requests under way at a time.
+    pub max_connections: NonZeroUsize,
+}
+
+/// Where an application listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// HTTP/1.1 over TCP.
+    Http {
+        /// Lower-case name, resolved for each connection, or an address without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// HTTP/1.1 over a socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `[admin]`

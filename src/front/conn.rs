@@ -18,10 +18,10 @@ use super::accept::{Arrival, Permit};
 use super::route::{self, Inner, Outer, Role};
 use super::sniff;
 use crate::http::{self, Client, To};
-use crate::net::clock;
 use crate::net::prefixed::Prefixed;
 use crate::net::proxy::{self, Step};
 use crate::net::stream::ClientStream;
+use crate::net::{alive, clock};
 
 /// Why a connection got no further.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ async fn welcome(arrival: Arrival, role: Role, plain: To, door: &Door) -> Result
     } = arrival;
     // Small messages that somebody waits for are all there is.
     stream.set_nodelay(true)?;
+    alive::watch(&stream);
     let local = canonical(stream.local_addr()?);
     // Reading the first bytes and shaking hands share one deadline: two would be twice as long.
     let deadline = Instant::from_std(clock::now() + door.settings.handshake_timeout);

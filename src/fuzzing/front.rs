@@ -5,12 +5,14 @@ use std::path::{Component, Path};
 use hyper::Method;
 
 use crate::assets::negotiate::Accepted;
+use crate::config::Secret;
 use crate::front::route::{self, Role};
 use crate::front::sniff::{self, MAX_BYTES, Sniff};
-use crate::http::router::{Route, Upgrade, route};
+use crate::http::router::{self, Route, Upgrade, route};
 use crate::net::proxy::{self, Step};
 use crate::signal::core::{Claim, MEMBER_ID_MAX, MemberId, ROOM_NAME_MAX, Recipient, RoomName};
-use crate::signal::dialect::{Request, course};
+use crate::signal::dialect::{Request, course, native};
+use crate::signal::ticket::Tickets;
 
 /// The first bytes of a connection: a verdict stays what it was, and comes in time.
 pub fn sniff(bytes: &[u8]) {
@@ -72,6 +74,11 @@ pub fn router(bytes: &[u8]) {
             }
         }
     }
+    // Whoever stands behind a prefix is never asked for what may lie outside of it.
+    if router::longest(text, ["/app"].into_iter()).is_some() {
+        let plain = text.replace("%2f", "/").replace("%2F", "/");
+        assert!(!plain.split('/').any(|segment| segment == ".."));
+    }
     let _ = Accepted::parse(text).choose(true, true);
 }
 
@@ -81,9 +88,9 @@ pub fn course_frame(bytes: &[u8]) {
         return;
     };
     match course::parse(text) {
-        Ok(Request::Join { room, member }) => {
+        Ok(Request::Join { room, member, .. }) => {
             check_room(&room);
-            check_member(&member);
+            check_member(&member.expect("known clients name themselves"));
         }
         Ok(Request::Leave(claim)) => check_claim(&claim),
         Ok(Request::Relay { claim, to }) => {
@@ -97,6 +104,39 @@ pub fn course_frame(bytes: &[u8]) {
             serde_json::from_str::<serde_json::Value>(&reply).expect("replies are JSON");
         }
         Ok(Request::Nothing) | Err(_) => {}
+        Ok(other) => panic!("{other:?} is not in this dialect"),
+    }
+}
+
+/// A frame of our own dialect: what is understood is within bounds, and leads to one step of the
+/// rooms, since clients count.
+pub fn native_frame(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    match native::parse(text) {
+        Ok(Request::Join { room, member, .. }) => {
+            check_room(&room);
+            member.iter().for_each(check_member);
+        }
+        Ok(Request::Leave(claim) | Request::Door { claim, .. }) => check_claim(&claim),
+        Ok(Request::Relay { claim, to }) => {
+            check_claim(&claim);
+            assert!(claim.member.is_some());
+            if let Recipient::Member(member) = to {
+                check_member(&member);
+            }
+        }
+        Ok(Request::Answer(answer)) => {
+            let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+            assert!(answer["cmd"] == "pong" || answer["code"].is_string());
+        }
+        Ok(Request::Resume { ticket, .. }) => {
+            let tickets = Tickets::new(&Secret::new("north"));
+            assert_eq!(tickets.open(&ticket, native::NAMESPACE, 0), None);
+        }
+        Ok(Request::Ice) | Err(_) => {}
+        Ok(Request::Reply(_) | Request::Nothing) => panic!("not counted"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The body of an answer: nothing, bytes, or a file read as fast as the client takes it.
+//! The body of an answer: nothing, bytes, or what comes from a file or from elsewhere as fast as the
+//! client takes it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -21,7 +22,10 @@ enum Content {
     Empty,
     Bytes(Bytes),
     File(Reader),
+    Stream(Stream),
 }
+
+type Stream = Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>;
 
 /// Reads a file piece by piece off the async threads; one piece is in memory at a time.
 struct Reader {
@@ -57,6 +61,13 @@ impl Answer {
         }))
     }
 
+    /// What somebody else makes, piece by piece.
+    pub(super) fn stream(
+        stream: impl Body<Data = Bytes, Error = io::Error> + Send + 'static,
+    ) -> Self {
+        Self::from(Content::Stream(Box::pin(stream)))
+    }
+
     /// The exchange ends when the body has been handed to the connection or given up. Until then
     /// it is told whether the client takes what there is or waits for more.
     pub(super) fn with_exchange(mut self, mut exchange: Running) -> Self {
@@ -74,6 +85,7 @@ impl Answer {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Content::File(reader) => reader.poll(cx),
+            Content::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
 }
@@ -119,6 +131,7 @@ impl Body for Answer {
             Content::Empty => true,
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::File(reader) => reader.left == 0,
+            Content::Stream(stream) => stream.is_end_stream(),
         }
     }
 
@@ -127,6 +140,7 @@ impl Body for Answer {
             Content::Empty => 0,
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(reader) => reader.left,
+            Content::Stream(stream) => return stream.size_hint(),
         })
     }
 }

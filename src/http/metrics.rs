@@ -19,6 +19,21 @@ impl Source for Services {
             stats.foreign_origins.load(Ordering::Relaxed),
         );
         page.counters(
+            "http_proxied",
+            "Requests for applications behind the proxy: answered by them, or by a page of ours \
+             in their place.",
+            [
+                (
+                    &[("result", "answered")][..],
+                    stats.proxied.load(Ordering::Relaxed),
+                ),
+                (
+                    &[("result", "failed")],
+                    stats.proxy_failures.load(Ordering::Relaxed),
+                ),
+            ],
+        );
+        page.counters(
             "ice_configurations",
             "ICE configurations asked for: handed out, or refused because a network asked too \
              often.",

@@ -67,7 +67,7 @@ where
     let client = Arc::new(client);
     let service = service_fn(move |request: Request<Incoming>| {
         let (services, client) = (services.clone(), client.clone());
-        let running = Running::begin(&guard, &request);
+        let running = Running::begin(&guard, &services, &request);
         async move {
             let response = services.respond::<I>(request, &client).await;
             Ok::<_, Infallible>(response.map(|body| body.with_exchange(running)))
@@ -98,7 +98,7 @@ where
     let client = Arc::new(client);
     let service = service_fn(move |request: Request<Incoming>| {
         let (services, client) = (services.clone(), client.clone());
-        let running = Running::begin(&guard, &request);
+        let running = Running::begin(&guard, &services, &request);
         async move {
             let response = services.respond::<I>(request, &client).await;
             Ok::<_, Infallible>(response.map(|body| body.with_exchange(running)))
@@ -293,8 +293,9 @@ pub(super) struct Running {
 }
 
 impl Running {
-    fn begin<B: Body>(activity: &Shared, request: &Request<B>) -> Self {
-        let turn = match request.body().is_end_stream() {
+    fn begin<B: Body>(activity: &Shared, services: &Services, request: &Request<B>) -> Self {
+        // What waits for an application has deadlines of its own, for the client's part as well.
+        let turn = match request.body().is_end_stream() || services.is_proxied(request) {
             true => Turn::Server,
             false => Turn::Client,
         };

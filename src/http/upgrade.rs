@@ -3,7 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -20,7 +23,8 @@ use super::origin::Source;
 use super::page::text;
 use super::router::Upgrade;
 use super::serve::{Client, Metered};
-use crate::signal::session;
+use crate::signal::dialect::{Dialect, native};
+use crate::signal::session::{self, Visitor};
 
 /// What the request's `Upgrade` header asks for.
 pub(super) fn wanted(headers: &HeaderMap) -> Upgrade {
@@ -63,7 +67,7 @@ where
             text(StatusCode::FORBIDDEN, "Not for this origin\n"),
         );
     }
-    let response = match create_response_with_body(&request, Answer::empty) {
+    let mut response = match create_response_with_body(&request, Answer::empty) {
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(peer = %client.peer, %error, "bad WebSocket handshake");
@@ -75,10 +79,27 @@ where
         }
     };
     inner.stats.websockets.fetch_add(1, Ordering::Relaxed);
+    let dialect = dialect(request.headers());
+    if dialect == Dialect::Native {
+        // RFC 6455 section 4.2.2: one of those that were offered.
+        let chosen = HeaderValue::from_static(native::PROTOCOL);
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+    }
+    let host = inner.hosts.first().map(String::as_str);
+    let visitor = Visitor {
+        peer: client.peer,
+        dialect,
+        host: host
+            .or_else(|| own.map(Authority::host))
+            .unwrap_or_default()
+            .into(),
+    };
     let upgrade = hyper::upgrade::on(&mut request);
-    let (peer, drain, slot) = (client.peer, client.drain.clone(), client.slot.clone());
+    let (drain, slot) = (client.drain.clone(), client.slot.clone());
     let (hub, config) = (inner.hub.clone(), inner.websocket);
-    let span = tracing::info_span!("websocket", %peer);
+    let span = tracing::info_span!("websocket", peer = %client.peer);
     let session = async move {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
@@ -98,23 +119,43 @@ where
         let read = parts.read_buf.to_vec();
         let socket =
             WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
-        session::run(socket, peer, hub, drain).await;
+        session::run(socket, visitor, hub, drain).await;
         drop(slot);
     };
     client.drain.spawn(session.instrument(span));
     response
 }
 
-/// Ends the connection after a refusal. hyper hands a connection that was asked to change its
-/// protocol to whoever waits for that, and drops it when nobody does; TLS wants a closing word.
+/// What the client wants to speak. Subprotocols that we do not know are passed over: some clients
+/// name one, and fail only when another is confirmed.
+fn dialect(headers: &HeaderMap) -> Dialect {
+    let offered = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    Dialect::of_protocols(offered).unwrap_or_default()
+}
+
+/// Ends the connection after a refusal.
 fn refuse(
     mut request: Request<Incoming>,
+    client: &Client,
+    answer: Response<Answer>,
+) -> Response<Answer> {
+    decline(hyper::upgrade::on(&mut request), client, answer)
+}
+
+/// Answers instead of changing the protocol, and ends the connection then. hyper hands a connection
+/// that was asked to change its protocol to whoever waits for that, and drops it when nobody does;
+/// TLS wants a closing word.
+pub(super) fn decline(
+    upgrade: OnUpgrade,
     client: &Client,
     mut answer: Response<Answer>,
 ) -> Response<Answer> {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(CONNECTION, close);
-    let upgrade = hyper::upgrade::on(&mut request);
     client.drain.spawn(async move {
         if let Ok(ended) = upgrade.await {
             let _ = tokio::time::timeout(GOODBYE, TokioIo::new(ended).shutdown()).await;

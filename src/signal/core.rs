@@ -1,11 +1,14 @@
 //! Rooms without IO: joins, leaves and relays go in through `handle_*`, what is to be delivered
-//! comes out of [`Rooms::poll_delivery`].
+//! comes out of [`Rooms::poll_delivery`], and [`Rooms::poll_timeout`] says when to come back.
 //!
 //! Knows no wire format, no socket and no clock. A relayed payload is of the driver's type and is
-//! never looked at. A seat belongs to a connection: nothing that a client writes into a message can
-//! act on the seat of another.
+//! never looked at. A seat belongs to a connection, or is kept for a while for the client that lost
+//! its connection: nothing that a client writes into a message can act on the seat of another.
 
+mod event;
+mod log;
 mod name;
+mod resume;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -14,25 +17,15 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 
-use room::Room;
+use log::{Budget, Log};
+use resume::Absence;
+use room::{Member, Room};
 
+pub use event::{
+    Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Failure, Lost, Other, Payload,
+    Recipient, Refusal, Resume, SeatId, Terms, Ticket,
+};
 pub use name::{MEMBER_ID_MAX, MemberId, NameError, Namespace, ROOM_NAME_MAX, RoomName};
-
-/// A connection, named by the driver, which never uses a number twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u64);
-
-impl ConnectionId {
-    /// The connection with this number.
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-}
 
 /// How much the core holds at most.
 #[derive(Clone, Copy, Debug)]
@@ -41,104 +34,8 @@ pub struct Limits {
     pub max_rooms: usize,
     /// Members of one room.
     pub room_capacity: NonZeroUsize,
-}
-
-/// Something a connection is to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery<T> {
-    /// The connection.
-    pub to: ConnectionId,
-    /// What it is told.
-    pub event: Event<T>,
-}
-
-/// What happened, from the receiver's point of view.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event<T> {
-    /// The receiver has a seat. A [`Event::Present`] for each other member follows, oldest first.
-    Joined {
-        /// The room it joined.
-        room: RoomName,
-        /// The receiver's own id.
-        member: MemberId,
-    },
-    /// A member who was there before the receiver.
-    Present {
-        /// The room of both.
-        room: RoomName,
-        /// The other.
-        member: MemberId,
-    },
-    /// A member who came after the receiver.
-    Arrived {
-        /// The room of both.
-        room: RoomName,
-        /// The newcomer.
-        member: MemberId,
-    },
-    /// A member who left, in whatever way.
-    Left {
-        /// The room of the receiver.
-        room: RoomName,
-        /// Who left.
-        member: MemberId,
-    },
-    /// The receiver did not get the seat it asked for; a seat it had before, it still has.
-    Refused {
-        /// The room it asked for.
-        room: RoomName,
-        /// The id it asked for.
-        member: MemberId,
-        /// Why.
-        why: Refusal,
-    },
-    /// A message of another member.
-    Relayed(T),
-}
-
-/// Why a join was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Every seat is taken by somebody else.
-    #[error("room is full")]
-    Full,
-    /// Another living connection in this room goes by the same id.
-    #[error("this uid is already in the room")]
-    MemberTaken,
-    /// The room would be one too many.
-    #[error("the server has no place for another room")]
-    TooManyRooms,
-}
-
-/// Who a message is from and where, as it says itself. What it does not say is not checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
-    /// The room, if named.
-    pub room: Option<RoomName>,
-    /// The sender, if named.
-    pub member: Option<MemberId>,
-}
-
-/// Who a message is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recipient {
-    /// The member with this id.
-    Member(MemberId),
-    /// Whoever else is in the room, provided that it is exactly one.
-    OnlyOther,
-}
-
-/// What has happened since the core was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Seats given.
-    pub joined: u64,
-    /// Joins refused.
-    pub refused: u64,
-    /// Messages passed on.
-    pub relayed: u64,
-    /// Messages that had no receiver, or did not come from who they said.
-    pub undeliverable: u64,
+    /// What is kept for those who come back.
+    pub resume: Resume,
 }
 
 /// All rooms. `T` is a message as the driver carries it.
@@ -146,69 +43,100 @@ pub struct Counters {
 pub struct Rooms<T> {
     limits: Limits,
     /// No entry is ever empty.
-    rooms: HashMap<RoomName, Room>,
+    rooms: HashMap<RoomName, Room<T>>,
     /// Where each connection sits; the inverse of `rooms`.
     seats: HashMap<ConnectionId, RoomName>,
+    /// Seats that were given a while to be taken again, in the order in which that ends. Those
+    /// that were taken again are still among them.
+    absences: VecDeque<Absence>,
+    /// Seats without a connection.
+    away: usize,
     deliveries: VecDeque<Delivery<T>>,
+    next_seat: SeatId,
+    budget: Budget,
     counters: Counters,
 }
 
-impl<T> Rooms<T> {
-    /// No rooms yet.
-    pub fn new(limits: Limits) -> Self {
+impl<T: Payload> Rooms<T> {
+    /// No rooms yet. Seats are numbered from `first_seat`, which should differ from one start of
+    /// the process to the next.
+    pub fn new(limits: Limits, first_seat: SeatId) -> Self {
         Self {
             limits,
             rooms: HashMap::new(),
             seats: HashMap::new(),
+            absences: VecDeque::new(),
+            away: 0,
             deliveries: VecDeque::new(),
+            next_seat: first_seat,
+            budget: Budget::new(limits.resume),
             counters: Counters::default(),
         }
     }
 
     /// A connection wants a seat in `room` as `member`. It gives up the seat it has elsewhere, but
     /// only once it is sure of the new one.
-    pub fn handle_join(&mut self, connection: ConnectionId, room: RoomName, member: MemberId) {
-        match self.admit(connection, &room, &member) {
-            Ok(Admission::Seated) => {}
-            Ok(Admission::Free) => {
-                self.vacate(connection);
-                self.seat(connection, room, member);
-            }
-            Err(why) => {
-                self.counters.refused += 1;
-                self.deliver(connection, Event::Refused { room, member, why });
-            }
-        }
+    pub fn handle_join(
+        &mut self,
+        connection: ConnectionId,
+        room: RoomName,
+        member: MemberId,
+        terms: Terms,
+    ) {
+        self.count(connection);
+        self.admit(connection, room, member, terms, Coming::New);
     }
 
     /// A connection gives up its seat, if it has one and `claim` agrees with it.
     pub fn handle_leave(&mut self, connection: ConnectionId, claim: &Claim) {
-        if self.holds(connection, claim) {
-            self.vacate(connection);
+        self.count(connection);
+        match self.standing(connection, claim) {
+            Ok(_) => self.vacate(connection),
+            Err(why) => self.fail(connection, None, why),
         }
     }
 
-    /// A connection has a message for another member. Dropped without a word if the sender is not
-    /// who it claims to be, or nobody is there to get it: the clients of today expect no answer.
+    /// A connection has a message for another member. Those of dialects that expect no answer are
+    /// told nothing when it goes nowhere.
     pub fn handle_relay(
         &mut self,
         connection: ConnectionId,
         claim: &Claim,
         recipient: &Recipient,
-        payload: T,
+        payload: &T,
     ) {
-        let to = self.route(connection, claim, recipient);
-        if let Some(to) = to {
-            self.counters.relayed += 1;
-            self.deliver(to, Event::Relayed(payload));
-        } else {
-            self.counters.undeliverable += 1;
+        self.count(connection);
+        match self.relay(connection, claim, recipient, payload) {
+            Ok(()) => self.counters.relayed += 1,
+            Err(why) => {
+                self.counters.undeliverable += 1;
+                let to = match recipient {
+                    Recipient::Member(member) => Some(member.clone()),
+                    Recipient::OnlyOther | Recipient::Others => None,
+                };
+                self.fail(connection, to, why);
+            }
         }
     }
 
-    /// A connection is no more.
-    pub fn handle_disconnect(&mut self, connection: ConnectionId) {
-        self.vacate(connection);
+    /// A member opens or closes its room.
+    pub fn handle_door(&mut self, connection: ConnectionId, claim: &Claim, door: Door) {
+        self.count(connection);
+        match self.turn(connection, claim, door) {
+            Ok(()) => {}
+            Err(why) => self.fail(connection, None, why),
+        }
+    }
+
+    /// The driver has an answer of its own to something that a client said.
+    pub fn handle_answer(&mut self, connection: ConnectionId, payload: T) {
+        self.count(connection);
+        self.tell(connection, Event::Answered(payload));
+    }
+
+    /// The driver has something to say to a client that did not ask.
+    pub fn handle_notice(&mut self, connection: ConnectionId, payload: T) {
+        self.tell(connection, Event::Answered(payload));
     }
 
     /// The next thing to tell somebody. To be called until there is none, after each `handle_*`.
@@ -221,9 +149,14 @@ impl<T> Rooms<T> {
         self.rooms.len()
     }
 
-    /// How many connections have a seat.
+    /// How many seats are taken, those of members who are away among them.
     pub fn members(&self) -> usize {
-        self.seats.len()
+        self.seats.len() + self.away
+    }
+
+    /// How many members are away.
+    pub fn away(&self) -> usize {
+        self.away
     }
 
     /// What has happened so far.
@@ -232,13 +165,37 @@ impl<T> Rooms<T> {
     }
 
     fn admit(
+        &mut self,
+        connection: ConnectionId,
+        room: RoomName,
+        member: MemberId,
+        terms: Terms,
+        coming: Coming,
+    ) {
+        match self.admission(connection, &room, &member, terms) {
+            // Clients that do not ask for an answer do not get one.
+            Ok(Admission::Seated) if !terms.resumable => {}
+            Ok(Admission::Seated) => self.refuse(connection, room, member, Refusal::AlreadyJoined),
+            Ok(Admission::Free) => {
+                self.vacate(connection);
+                self.seat(connection, room, member, terms, coming);
+            }
+            Err(why) => self.refuse(connection, room, member, why),
+        }
+    }
+
+    fn admission(
         &self,
         connection: ConnectionId,
         name: &RoomName,
         member: &MemberId,
+        terms: Terms,
     ) -> Result<Admission, Refusal> {
         let seat = self.seats.get(&connection);
         let Some(room) = self.rooms.get(name) else {
+            if !terms.may_create {
+                return Err(Refusal::NoSuchRoom);
+            }
             // The room that the connection is alone in makes place for the one it moves to.
             let freed = seat
                 .and_then(|seat| self.rooms.get(seat))
@@ -250,47 +207,70 @@ impl<T> Rooms<T> {
             };
         };
         let holder = room.by_id(member).map(|holder| holder.connection);
-        if holder == Some(connection) {
+        if holder == Some(Some(connection)) {
             return Ok(Admission::Seated);
         }
-        let others = room.len() - usize::from(seat == Some(name));
+        let inside = seat == Some(name);
+        let others = room.len() - usize::from(inside);
         if others >= self.limits.room_capacity.get() {
             Err(Refusal::Full)
         } else if holder.is_some() {
             Err(Refusal::MemberTaken)
+        } else if room.door == Door::Locked && !inside {
+            Err(Refusal::Locked)
+        } else if others == 0 && !terms.may_create {
+            // Alone in it, the client would leave the room and make it anew.
+            Err(Refusal::NoSuchRoom)
         } else {
             Ok(Admission::Free)
         }
     }
 
-    fn seat(&mut self, connection: ConnectionId, name: RoomName, member: MemberId) {
+    fn seat(
+        &mut self,
+        connection: ConnectionId,
+        name: RoomName,
+        member: MemberId,
+        terms: Terms,
+        coming: Coming,
+    ) {
+        let returning = matches!(coming, Coming::Back);
+        let seat = self.next_seat;
+        self.next_seat = seat.next();
         let room = self.rooms.entry(name.clone()).or_default();
-        for other in room.members() {
-            self.deliveries.push_back(Delivery {
-                to: other.connection,
-                event: Event::Arrived {
-                    room: name.clone(),
-                    member: member.clone(),
-                },
-            });
+        let arrived = Event::Arrived {
+            room: name.clone(),
+            member: member.clone(),
+            returning,
+        };
+        for other in room.members_mut() {
+            let number = other.record(&arrived, &mut self.budget);
+            self.deliveries
+                .extend(delivery(other.connection, &arrived, number));
         }
+        let others = room.others(seat);
+        room.add(Member {
+            id: member.clone(),
+            seat,
+            connection: Some(connection),
+            terms,
+            log: terms.resumable.then(|| Box::new(Log::new())),
+        });
         self.deliveries.push_back(Delivery {
             to: connection,
             event: Event::Joined {
-                room: name.clone(),
-                member: member.clone(),
-            },
-        });
-        for other in room.members() {
-            self.deliveries.push_back(Delivery {
-                to: connection,
-                event: Event::Present {
+                ticket: Ticket {
                     room: name.clone(),
-                    member: other.id.clone(),
+                    member,
+                    seat,
+                    terms,
                 },
-            });
-        }
-        room.add(connection, member);
+                others,
+                door: room.door,
+                returning,
+            },
+            number: None,
+        });
         self.seats.insert(connection, name);
         self.counters.joined += 1;
     }
@@ -299,63 +279,164 @@ impl<T> Rooms<T> {
         let Some(name) = self.seats.remove(&connection) else {
             return;
         };
-        let Entry::Occupied(mut entry) = self.rooms.entry(name.clone()) else {
+        let seat = self
+            .rooms
+            .get(&name)
+            .and_then(|room| room.by_connection(connection))
+            .map(|member| member.seat);
+        if let Some(seat) = seat {
+            self.remove(name, seat);
+        }
+    }
+
+    /// Takes a member out of its room and tells the others.
+    fn remove(&mut self, name: RoomName, seat: SeatId) {
+        let Entry::Occupied(mut entry) = self.rooms.entry(name) else {
             return;
         };
-        let Some(left) = entry.get_mut().remove(connection) else {
+        let Some(mut member) = entry.get_mut().remove(seat) else {
             return;
         };
-        for other in entry.get().members() {
-            self.deliveries.push_back(Delivery {
-                to: other.connection,
-                event: Event::Left {
-                    room: name.clone(),
-                    member: left.id.clone(),
-                },
-            });
+        if let Some(log) = &mut member.log {
+            log.clear(&mut self.budget);
+        }
+        let left = Event::Left {
+            room: entry.key().clone(),
+            member: member.id,
+        };
+        for other in entry.get_mut().members_mut() {
+            let number = other.record(&left, &mut self.budget);
+            self.deliveries
+                .extend(delivery(other.connection, &left, number));
         }
         if entry.get().is_empty() {
             entry.remove();
         }
     }
 
-    fn route(
-        &self,
+    fn relay(
+        &mut self,
         connection: ConnectionId,
         claim: &Claim,
         recipient: &Recipient,
-    ) -> Option<ConnectionId> {
-        if !self.holds(connection, claim) {
-            return None;
+        payload: &T,
+    ) -> Result<(), Failure> {
+        let name = self.standing(connection, claim)?;
+        let room = self.rooms.get_mut(&name).ok_or(Failure::NotJoined)?;
+        if matches!(recipient, Recipient::OnlyOther) && room.len() != 2 {
+            return Err(Failure::NoSuchMember);
         }
-        let room = self.rooms.get(self.seats.get(&connection)?)?;
-        let to = match recipient {
-            Recipient::Member(id) => room.by_id(id),
-            Recipient::OnlyOther => room.only_other(connection),
-        }?;
+        let mut found = false;
+        let event = Event::Relayed(payload.clone());
         // Nobody needs us to talk to themselves.
-        (to.connection != connection).then_some(to.connection)
+        for other in room
+            .members_mut()
+            .filter(|other| other.connection != Some(connection))
+        {
+            let meant = match recipient {
+                Recipient::Member(id) => other.id == *id,
+                Recipient::OnlyOther | Recipient::Others => true,
+            };
+            if meant {
+                found = true;
+                let number = other.record(&event, &mut self.budget);
+                self.deliveries
+                    .extend(delivery(other.connection, &event, number));
+            }
+        }
+        found.then_some(()).ok_or(Failure::NoSuchMember)
     }
 
-    /// Whether the connection has a seat and is, where it says anything, who and where it says.
-    fn holds(&self, connection: ConnectionId, claim: &Claim) -> bool {
-        let Some(name) = self.seats.get(&connection) else {
-            return false;
+    fn turn(&mut self, connection: ConnectionId, claim: &Claim, door: Door) -> Result<(), Failure> {
+        let name = self.standing(connection, claim)?;
+        let room = self.rooms.get_mut(&name).ok_or(Failure::NotJoined)?;
+        let member = room.by_connection(connection).ok_or(Failure::NotJoined)?;
+        if !member.terms.may_lock {
+            return Err(Failure::MayNotLock);
+        }
+        let event = Event::Door {
+            room: name,
+            by: member.id.clone(),
+            door,
         };
-        let Some(own) = self
+        room.door = door;
+        // To the one who did it as well: that is the answer.
+        for other in room.members_mut() {
+            let number = other.record(&event, &mut self.budget);
+            self.deliveries
+                .extend(delivery(other.connection, &event, number));
+        }
+        Ok(())
+    }
+
+    /// Where the connection sits, if it is, where it says anything, who and where it says.
+    fn standing(&self, connection: ConnectionId, claim: &Claim) -> Result<RoomName, Failure> {
+        let name = self.seats.get(&connection).ok_or(Failure::NotJoined)?;
+        let own = self
             .rooms
             .get(name)
             .and_then(|room| room.by_connection(connection))
-        else {
-            return false;
-        };
-        claim.room.as_ref().is_none_or(|room| room == name)
-            && claim.member.as_ref().is_none_or(|id| *id == own.id)
+            .ok_or(Failure::NotJoined)?;
+        let agrees = claim.room.as_ref().is_none_or(|room| room == name)
+            && claim.member.as_ref().is_none_or(|id| *id == own.id);
+        agrees.then(|| name.clone()).ok_or(Failure::NotYours)
     }
 
-    fn deliver(&mut self, to: ConnectionId, event: Event<T>) {
-        self.deliveries.push_back(Delivery { to, event });
+    fn refuse(&mut self, to: ConnectionId, room: RoomName, member: MemberId, why: Refusal) {
+        self.counters.refused += 1;
+        self.tell(to, Event::Refused { room, member, why });
     }
+
+    fn fail(&mut self, connection: ConnectionId, to: Option<MemberId>, why: Failure) {
+        let expected = self
+            .member_mut(connection)
+            .is_none_or(|member| member.terms.resumable);
+        if expected {
+            self.tell(connection, Event::Failed { to, why });
+        }
+    }
+
+    /// Tells a connection something that concerns nobody else.
+    fn tell(&mut self, connection: ConnectionId, event: Event<T>) {
+        let name = self.seats.get(&connection);
+        let number = name
+            .and_then(|name| self.rooms.get_mut(name))
+            .and_then(|room| room.by_connection_mut(connection))
+            .and_then(|member| member.record(&event, &mut self.budget));
+        self.deliveries.push_back(Delivery {
+            to: connection,
+            event,
+            number,
+        });
+    }
+
+    /// A message came in over this connection.
+    fn count(&mut self, connection: ConnectionId) {
+        if let Some(log) = self
+            .member_mut(connection)
+            .and_then(|member| member.log.as_mut())
+        {
+            log.received += 1;
+        }
+    }
+
+    fn member_mut(&mut self, connection: ConnectionId) -> Option<&mut Member<T>> {
+        let name = self.seats.get(&connection)?;
+        self.rooms.get_mut(name)?.by_connection_mut(connection)
+    }
+}
+
+/// What a member's connection is to be sent, if it has one.
+fn delivery<T: Clone>(
+    to: Option<ConnectionId>,
+    event: &Event<T>,
+    number: Option<u64>,
+) -> Option<Delivery<T>> {
+    Some(Delivery {
+        to: to?,
+        event: event.clone(),
+        number,
+    })
 }
 
 /// Outcome of asking for a seat.
@@ -364,4 +445,13 @@ enum Admission {
     Free,
     /// The connection already has exactly this one.
     Seated,
+}
+
+/// Who asks for a seat.
+#[derive(Clone, Copy)]
+enum Coming {
+    /// Somebody new.
+    New,
+    /// Somebody who can show that it had one.
+    Back,
 }

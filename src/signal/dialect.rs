@@ -1,13 +1,19 @@
 //! Wire text to and from what the core understands, one file a dialect.
 //!
-//! All dialects share one endpoint; a connection speaks the dialect of its first frame. The course
-//! dialect is the only one so far. Each has a namespace of its own, so that users of two dialects
-//! do not meet because they thought of the same room name.
+//! All dialects share one endpoint. A connection that asked for the subprotocol `callbox.v1` speaks
+//! the native one, any other that of its first frame; the course dialect is the only one of these
+//! so far. The two share their rooms, since the one contains the other; further dialects have
+//! namespaces of their own, so that users of two do not meet because they thought of the same name.
 
 pub mod course;
+pub mod native;
 mod scalar;
 
-use super::core::{Claim, Event, MemberId, Recipient, RoomName};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::core::{Claim, Door, Event, MemberId, Recipient, RoomName};
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,22 +21,70 @@ pub enum Dialect {
     /// The one-to-one course protocol.
     #[default]
     Course,
+    /// Ours.
+    Native,
 }
 
 impl Dialect {
+    /// The dialect that a list of WebSocket subprotocols asks for, and the name to confirm.
+    pub fn of_protocols<'a>(offered: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        offered
+            .into_iter()
+            .any(|name| name.trim() == native::PROTOCOL)
+            .then_some(Self::Native)
+    }
+
     /// What a text frame asks for.
     pub fn parse(self, text: &str) -> Result<Request, Malformed> {
         match self {
             Self::Course => course::parse(text),
+            Self::Native => native::parse(text),
         }
     }
 
-    /// The text frame that tells a client of `event`; `None` when the dialect has no word for it.
-    pub fn encode<T>(self, event: &Event<T>) -> Option<String> {
+    /// The text frames that tell a client of `event`; none when the dialect has no word for it.
+    pub fn encode<T>(self, event: &Event<T>, welcome: Option<&Welcome<'_>>) -> Vec<String> {
         match self {
             Self::Course => course::encode(event),
+            Self::Native => native::encode(event, welcome).into_iter().collect(),
         }
     }
+
+    /// The answer to a frame that is not in the dialect's syntax, where one is expected.
+    pub fn complaint(self) -> Option<String> {
+        match self {
+            Self::Course => None,
+            Self::Native => native::complain(&native::Complaint::Malformed),
+        }
+    }
+
+    /// Why a join or a resume came to nothing before the core was asked.
+    pub fn deny(self, why: &native::Complaint<'_>) -> Option<String> {
+        match self {
+            Self::Course => course::deny(&why.text()),
+            Self::Native => native::complain(why),
+        }
+    }
+
+    /// Whether clients of this dialect come back to their seats.
+    pub fn resumes(self) -> bool {
+        self == Self::Native
+    }
+}
+
+/// What the driver adds for a client that has just got its seat.
+#[derive(Clone, Copy, Debug)]
+pub struct Welcome<'a> {
+    /// With this it comes back.
+    pub ticket: &'a str,
+    /// The ICE configuration.
+    pub ice: &'a Value,
+    /// Seats of a room.
+    pub capacity: usize,
+    /// How often it will be pinged.
+    pub ping_interval: Duration,
+    /// For how long its seat is kept.
+    pub resume_window: Duration,
 }
 
 /// What a client wants.
@@ -40,8 +94,17 @@ pub enum Request {
     Join {
         /// In this room.
         room: RoomName,
-        /// Under this id.
-        member: MemberId,
+        /// Under this id, or any.
+        member: Option<MemberId>,
+        /// What shows that it may.
+        token: Option<String>,
+    },
+    /// Its seat of before.
+    Resume {
+        /// What shows that it had one.
+        ticket: String,
+        /// Messages that it has received in it.
+        received: u64,
     },
     /// To give up its seat.
     Leave(Claim),
@@ -52,8 +115,19 @@ pub enum Request {
         /// Who it is for.
         to: Recipient,
     },
+    /// To open or close the room.
+    Door {
+        /// Who it says it is from.
+        claim: Claim,
+        /// As it shall be.
+        door: Door,
+    },
+    /// A fresh ICE configuration.
+    Ice,
     /// This text in return, whatever else is going on.
     Reply(String),
+    /// This text in return, in its place among everything else that the client is told.
+    Answer(String),
     /// Nothing. Also the answer to whatever we do not know: it may be a heartbeat, or from a
     /// newer client.
     Nothing,

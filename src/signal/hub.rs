@@ -18,10 +18,13 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::debug;
 
 use super::core::{
-    Claim, ConnectionId, Counters, Delivery, Event, Limits, MemberId, Recipient, RoomName, Rooms,
+    Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Limits, MemberId, Payload,
+    Recipient, Resume, RoomName, Rooms, SeatId, Terms, Ticket,
 };
+use super::reception::{self, Reception};
 use super::stats::Stats;
 use crate::config::settings;
+use crate::net::clock;
 use crate::shutdown::Drain;
 
 use outbox::Pool;
@@ -39,6 +42,7 @@ struct Shared {
     mailbox: mpsc::Sender<Command>,
     next_connection: AtomicU64,
     settings: settings::Signaling,
+    reception: Reception,
     stats: Arc<Stats>,
     pool: Arc<Pool>,
     drain: Drain,
@@ -46,14 +50,11 @@ struct Shared {
 
 impl Hub {
     /// Starts the task. It ends when the drain has begun and the last session is gone.
-    pub fn start(settings: &settings::Signaling, drain: &Drain) -> Self {
+    pub fn start(settings: &settings::Signaling, reception: Reception, drain: &Drain) -> Self {
         let (mailbox, commands) = mpsc::channel(MAILBOX);
         let stats = Arc::new(Stats::default());
         let owner = Owner {
-            rooms: Rooms::new(Limits {
-                max_rooms: settings.max_rooms,
-                room_capacity: settings.room_capacity,
-            }),
+            rooms: Rooms::new(limits(settings), SeatId::new(reception::random())),
             outboxes: HashMap::new(),
             published: Counters::default(),
             stats: Arc::clone(&stats),
@@ -65,6 +66,7 @@ impl Hub {
                 mailbox,
                 next_connection: AtomicU64::new(0),
                 settings: settings.clone(),
+                reception,
                 stats,
                 pool: Arc::new(Pool::new(ALL_OUTBOXES)),
                 drain: drain.clone(),
@@ -79,6 +81,10 @@ impl Hub {
 
     pub(super) fn settings(&self) -> &settings::Signaling {
         &self.shared.settings
+    }
+
+    pub(super) fn reception(&self) -> &Reception {
+        &self.shared.reception
     }
 
     /// Makes a connection known, so that it can be told things.
@@ -120,8 +126,19 @@ impl Connection {
         &self.outbox
     }
 
-    pub(super) async fn join(&self, room: RoomName, member: MemberId) -> Result<(), Gone> {
-        self.send(Command::Join(self.id, room, member)).await
+    pub(super) async fn join(
+        &self,
+        room: RoomName,
+        member: MemberId,
+        terms: Terms,
+    ) -> Result<(), Gone> {
+        self.send(Command::Join(self.id, room, member, terms)).await
+    }
+
+    /// Takes a seat again, in which `received` messages have arrived.
+    pub(super) async fn resume(&self, ticket: Ticket, received: u64) -> Result<(), Gone> {
+        let ticket = Box::new(ticket);
+        self.send(Command::Resume(self.id, ticket, received)).await
     }
 
     pub(super) async fn leave(&self, claim: Claim) -> Result<(), Gone> {
@@ -137,10 +154,30 @@ impl Connection {
         self.send(Command::Relay(self.id, claim, to, text)).await
     }
 
-    /// Gives up the seat, after everything sent before has been dealt with.
-    pub(super) async fn disconnect(mut self) {
+    pub(super) async fn door(&self, claim: Claim, door: Door) -> Result<(), Gone> {
+        self.send(Command::Door(self.id, claim, door)).await
+    }
+
+    /// Says something to this connection itself, in its place between all else it is told.
+    pub(super) async fn answer(&self, text: Utf8Bytes) -> Result<(), Gone> {
+        self.send(Command::Answer(self.id, text)).await
+    }
+
+    /// The same without having been asked.
+    pub(super) async fn notice(&self, text: Utf8Bytes) -> Result<(), Gone> {
+        self.send(Command::Notice(self.id, text)).await
+    }
+
+    /// The client has received everything up to this number.
+    pub(super) async fn acknowledge(&self, upto: u64) -> Result<(), Gone> {
+        self.send(Command::Acknowledge(self.id, upto)).await
+    }
+
+    /// Gives up the seat, or leaves it to be taken again, after everything sent before has been
+    /// dealt with.
+    pub(super) async fn disconnect(mut self, departure: Departure) {
         // A hub that is gone holds no seats. Cancelled here, the drop below does it.
-        let _ = self.send(Command::Disconnect(self.id)).await;
+        let _ = self.send(Command::Disconnect(self.id, departure)).await;
         self.known = false;
     }
 
@@ -168,7 +205,8 @@ impl Drop for Connection {
             return;
         }
         let mailbox = &self.hub.shared.mailbox;
-        if let Err(TrySendError::Full(command)) = mailbox.try_send(Command::Disconnect(self.id))
+        let disconnect = Command::Disconnect(self.id, Departure::Lost);
+        if let Err(TrySendError::Full(command)) = mailbox.try_send(disconnect)
             && Handle::try_current().is_ok()
         {
             let mailbox = mailbox.clone();
@@ -188,10 +226,15 @@ pub(super) struct Gone;
 #[derive(Debug)]
 enum Command {
     Connect(ConnectionId, Arc<Outbox>),
-    Join(ConnectionId, RoomName, MemberId),
+    Join(ConnectionId, RoomName, MemberId, Terms),
+    Resume(ConnectionId, Box<Ticket>, u64),
     Leave(ConnectionId, Claim),
     Relay(ConnectionId, Claim, Recipient, Utf8Bytes),
-    Disconnect(ConnectionId),
+    Door(ConnectionId, Claim, Door),
+    Answer(ConnectionId, Utf8Bytes),
+    Notice(ConnectionId, Utf8Bytes),
+    Acknowledge(ConnectionId, u64),
+    Disconnect(ConnectionId, Departure),
 }
 
 /// What the task owns.
@@ -207,9 +250,15 @@ impl Owner {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, drain: Drain) {
         let mut batch = Vec::with_capacity(BATCH);
         while !(self.draining && self.outboxes.is_empty()) {
+            let timeout = self.rooms.poll_timeout();
             tokio::select! {
                 biased;
                 () = drain.begun(), if !self.draining => self.restart(),
+                () = until(timeout) => {
+                    self.rooms.handle_timeout(clock::now());
+                    self.deliver();
+                    self.publish();
+                }
                 taken = commands.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
                         return;
@@ -248,28 +297,47 @@ impl Owner {
                 }
                 self.outboxes.insert(id, outbox);
             }
-            Command::Join(id, room, member) => self.rooms.handle_join(id, room, member),
+            Command::Join(id, room, member, terms) => {
+                self.rooms.handle_join(id, room, member, terms);
+            }
+            Command::Resume(id, ticket, received) => {
+                self.rooms.handle_resume(id, *ticket, received);
+            }
             Command::Leave(id, claim) => self.rooms.handle_leave(id, &claim),
             Command::Relay(id, claim, to, text) => {
-                self.rooms.handle_relay(id, &claim, &to, text);
+                self.rooms.handle_relay(id, &claim, &to, &text);
             }
-            Command::Disconnect(id) => {
+            Command::Door(id, claim, door) => self.rooms.handle_door(id, &claim, door),
+            Command::Answer(id, text) => self.rooms.handle_answer(id, text),
+            Command::Notice(id, text) => self.rooms.handle_notice(id, text),
+            Command::Acknowledge(id, upto) => self.rooms.handle_acknowledge(id, upto),
+            Command::Disconnect(id, departure) => {
                 self.outboxes.remove(&id);
-                self.rooms.handle_disconnect(id);
+                self.rooms.handle_disconnect(id, departure, clock::now());
             }
         }
     }
 
     fn deliver(&mut self) {
-        while let Some(Delivery { to, event }) = self.rooms.poll_delivery() {
+        while let Some(Delivery { to, event, number }) = self.rooms.poll_delivery() {
             match &event {
-                Event::Joined { room, .. } => debug!(connection = to.number(), ?room, "joined"),
+                Event::Joined { ticket, .. } => {
+                    debug!(connection = to.number(), room = ?ticket.room, "joined");
+                }
+                Event::Resumed { ticket, .. } => {
+                    debug!(connection = to.number(), room = ?ticket.room, "resumed");
+                }
                 Event::Refused { why, .. } => debug!(connection = to.number(), %why, "refused"),
                 _ => {}
             }
-            if let Some(outbox) = self.outboxes.get(&to) {
+            let Some(outbox) = self.outboxes.get(&to) else {
+                continue;
+            };
+            if event == Event::Superseded {
+                outbox.cut(Cut::Superseded);
+            } else {
                 // If it runs over, that has woken its session, which will disconnect.
-                let _ = outbox.push(Item::Event(event));
+                let _ = outbox.push(Item::Event(event, number));
             }
         }
     }
@@ -279,6 +347,7 @@ impl Owner {
         Stats::set(&stats.connections, self.outboxes.len() as u64);
         Stats::set(&stats.rooms, self.rooms.rooms() as u64);
         Stats::set(&stats.members, self.rooms.members() as u64);
+        Stats::set(&stats.away, self.rooms.away() as u64);
         let counters = self.rooms.counters();
         if counters != self.published {
             self.published = counters;
@@ -286,7 +355,37 @@ impl Owner {
             Stats::set(&stats.refused, counters.refused);
             Stats::set(&stats.relayed, counters.relayed);
             Stats::set(&stats.undeliverable, counters.undeliverable);
+            Stats::set(&stats.resumed, counters.resumed);
+            Stats::set(&stats.resumed_with_loss, counters.resumed_with_loss);
         }
+    }
+}
+
+impl Payload for Utf8Bytes {
+    fn weight(&self) -> usize {
+        self.len()
+    }
+}
+
+fn limits(settings: &settings::Signaling) -> Limits {
+    Limits {
+        max_rooms: settings.max_rooms,
+        room_capacity: settings.room_capacity,
+        resume: Resume {
+            window: settings.resume_window,
+            items: KEPT_ITEMS,
+            bytes: settings.max_message.saturating_mul(KEPT_MESSAGES),
+            total: ALL_KEPT,
+            squeezed: OUTBOX_SPARE,
+        },
+    }
+}
+
+/// Never, if there is nothing to wait for.
+async fn until(time: Option<std::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -307,6 +406,16 @@ const OUTBOX_MESSAGES: usize = 8;
 /// Without it, pairs of clients of which one writes and the other does not read could take memory
 /// at half a megabyte a pair.
 const ALL_OUTBOXES: usize = 64 << 20;
+
+/// Messages kept for a client that may have missed them: two bursts of a peer. All of them fit
+/// into its outbox when it comes back.
+const KEPT_ITEMS: usize = 256;
+
+/// The same in bytes, as a multiple of the largest message.
+const KEPT_MESSAGES: usize = 4;
+
+/// Bytes kept for all clients together, from which on each has room for small messages only.
+const ALL_KEPT: usize = 64 << 20;
 
 /// The small ones: about what one call exchanges.
 const OUTBOX_SPARE: usize = 16 << 10;

@@ -23,9 +23,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::{Instrument as _, debug, debug_span};
 
-use super::core::MEMBER_ID_MAX;
-use super::dialect::{Dialect, Request};
-use super::hub::{Connection, Cut, Hub, Item};
+use super::core::{Event, MEMBER_ID_MAX, Ticket};
+use super::dialect::{Dialect, Request, native};
+use super::hub::{Connection, Cut, Gone, Hub, Item};
 use super::stats::Stats;
 use crate::config::settings;
 use crate::net::clock;
@@ -53,32 +53,44 @@ pub fn websocket_config(settings: &settings::Signaling) -> WebSocketConfig {
         .accept_unmasked_frames(false)
 }
 
+/// Who a WebSocket leads to, as the HTTP request that opened it has it.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// Its address.
+    pub peer: SocketAddr,
+    /// What it has asked to speak.
+    pub dialect: Dialect,
+    /// The name under which it reaches us, as it is written in a URL.
+    pub host: Box<str>,
+}
+
 /// Serves one client until either side has enough. `drain` is the one the hub was started with.
-pub async fn run<S>(socket: WebSocketStream<S>, peer: SocketAddr, hub: Hub, drain: Drain)
+pub async fn run<S>(socket: WebSocketStream<S>, visitor: Visitor, hub: Hub, drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    let dialect = visitor.dialect;
     let connection = if drain.is_begun() {
         None
     } else {
         hub.connect().await.ok()
     };
     let Some(connection) = connection else {
-        return farewell::say(socket, End::Restart).await;
+        return farewell::say(socket, dialect, End::Restart).await;
     };
     let span = debug_span!("signaling", connection = connection.id().number());
     async {
-        debug!(%peer, "connected");
-        let mut session = Session::new(socket, &hub, &connection);
+        debug!(peer = %visitor.peer, ?dialect, "connected");
+        let mut session = Session::new(socket, visitor, &hub, &connection);
         let end = session.serve().await;
         debug!(%end, "ending");
         if let Some(counter) = end.counter(hub.stats()) {
             Stats::add(counter);
         }
         let socket = session.socket;
-        // The seat is free before the client has been seen off.
-        connection.disconnect().await;
-        farewell::say(socket, end).await;
+        // The seat is free, or kept, before the client has been seen off.
+        connection.disconnect(end.departure()).await;
+        farewell::say(socket, dialect, end).await;
     }
     .instrument(span)
     .await;
@@ -87,13 +99,25 @@ where
 struct Session<'a, S> {
     socket: WebSocketStream<S>,
     connection: &'a Connection,
-    stats: &'a Stats,
-    dialect: Dialect,
+    hub: &'a Hub,
+    visitor: Visitor,
+    /// The seat of a client that can come back to it.
+    seat: Option<Seat>,
     timing: Timing,
     messages: Bucket,
     malformed: Bucket,
     /// Something was handed to the socket and may not have left yet.
     unflushed: bool,
+}
+
+/// What is known of a seat that can be resumed.
+struct Seat {
+    ticket: Box<Ticket>,
+    /// The number of the last message written. A ping carries it, and the pong brings it back:
+    /// everything before has arrived then.
+    written: u64,
+    /// The last number that came back, if any has.
+    acknowledged: Option<u64>,
 }
 
 /// What wakes a session up.
@@ -106,14 +130,20 @@ impl<'a, S> Session<'a, S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(socket: WebSocketStream<S>, hub: &'a Hub, connection: &'a Connection) -> Self {
+    fn new(
+        socket: WebSocketStream<S>,
+        visitor: Visitor,
+        hub: &'a Hub,
+        connection: &'a Connection,
+    ) -> Self {
         let now = clock::now();
         let settings = hub.settings();
         Self {
             socket,
             connection,
-            stats: hub.stats(),
-            dialect: Dialect::default(),
+            hub,
+            visitor,
+            seat: None,
             timing: Timing::new(settings, now),
             messages: Bucket::new(MESSAGE_BURST, settings.messages_per_second, now),
             malformed: Bucket::new(MALFORMED_BURST, MALFORMED_PER_SECOND, now),
@@ -127,7 +157,7 @@ where
             let done = match poll_fn(|cx| self.poll_turn(alarm.as_mut(), cx)).await {
                 Ok(Turn::Received(message)) => self.received(message).await,
                 Ok(Turn::Alarm) => {
-                    let done = self.alarm();
+                    let done = self.alarm().await;
                     alarm
                         .as_mut()
                         .reset(Instant::from_std(self.timing.deadline()));
@@ -151,7 +181,7 @@ where
             return Poll::Ready(match message {
                 Some(Ok(message)) => Ok(Turn::Received(message)),
                 Some(Err(error)) => Err(End::from(error)),
-                None => Err(End::Closed),
+                None => Err(End::Closed(None)),
             });
         }
         let deadline = Instant::from_std(self.timing.deadline());
@@ -171,8 +201,8 @@ where
                     Poll::Ready(flushed) => flushed.map_err(End::Lost)?,
                     Poll::Pending => {
                         self.timing.stuck(clock::now());
-                        return match self.connection.outbox().poll_overflow(cx) {
-                            Poll::Ready(()) => Err(End::TooSlow),
+                        return match self.connection.outbox().poll_in_vain(cx) {
+                            Poll::Ready(cut) => Err(End::from(cut)),
                             Poll::Pending => Ok(()),
                         };
                     }
@@ -182,25 +212,81 @@ where
             }
             let item = match self.connection.outbox().poll_take(cx) {
                 Poll::Ready(Ok(item)) => item,
-                Poll::Ready(Err(Cut::TooSlow)) => return Err(End::TooSlow),
-                Poll::Ready(Err(Cut::Restart)) => return Err(End::Restart),
+                Poll::Ready(Err(cut)) => return Err(End::from(cut)),
                 Poll::Pending => return Ok(()),
             };
-            if let Some(text) = self.words(item) {
-                self.send(Message::Text(text))?;
-            }
+            self.say(item)?;
         }
         // More may be waiting, but what came in has a right to be heard in between.
         cx.waker().wake_by_ref();
         Ok(())
     }
 
-    fn words(&self, item: Item) -> Option<Utf8Bytes> {
-        use super::core::Event::Relayed;
-        match item {
-            Item::Text(text) | Item::Event(Relayed(text)) => Some(text),
-            Item::Event(event) => self.dialect.encode(&event).map(Utf8Bytes::from),
+    fn say(&mut self, item: Item) -> Result<(), End> {
+        let (event, number) = match item {
+            Item::Text(text) => return self.send(Message::Text(text)),
+            Item::Event(event, number) => (event, number),
+        };
+        match event {
+            Event::Relayed(text) | Event::Answered(text) => self.send(Message::Text(text))?,
+            Event::Joined { ref ticket, .. } | Event::Resumed { ref ticket, .. }
+                if self.visitor.dialect.resumes() =>
+            {
+                self.seated(ticket, &event)?;
+            }
+            event => {
+                for text in self.visitor.dialect.encode(&event, None) {
+                    self.send(Message::text(text))?;
+                }
+            }
         }
+        if let (Some(seat), Some(number)) = (&mut self.seat, number) {
+            seat.written = number;
+        }
+        Ok(())
+    }
+
+    /// The client has a seat: gives it what it needs, and asks whether it has arrived.
+    fn seated(&mut self, ticket: &Ticket, event: &Event<Utf8Bytes>) -> Result<(), End> {
+        let reception = self.hub.reception();
+        let gifts = reception.gifts(ticket, &self.visitor.host);
+        let welcome = reception.welcome(&gifts);
+        for text in self.visitor.dialect.encode(event, Some(&welcome)) {
+            self.send(Message::text(text))?;
+        }
+        self.timing.renew_at(clock::now() + reception.renewal());
+        self.seat = Some(Seat {
+            ticket: Box::new(ticket.clone()),
+            // What is told again has numbers of its own.
+            written: 0,
+            acknowledged: None,
+        });
+        self.ping()
+    }
+
+    fn ping(&mut self) -> Result<(), End> {
+        let payload = match &self.seat {
+            Some(seat) => Bytes::copy_from_slice(&seat.written.to_be_bytes()),
+            None => Bytes::new(),
+        };
+        self.send(Message::Ping(payload))
+    }
+
+    /// The client's answer to a ping.
+    async fn ponged(&mut self, payload: &[u8]) -> Result<(), End> {
+        let Some(seat) = &mut self.seat else {
+            return Ok(());
+        };
+        let Ok(number) = <[u8; 8]>::try_from(payload).map(u64::from_be_bytes) else {
+            return Ok(());
+        };
+        // What was never written cannot have arrived.
+        if number > seat.written || seat.acknowledged.is_some_and(|before| before >= number) {
+            return Ok(());
+        }
+        seat.acknowledged = Some(number);
+        let done = self.connection.acknowledge(number).await;
+        done.map_err(|_| End::Restart)
     }
 
     fn send(&mut self, message: Message) -> Result<(), End> {
@@ -214,13 +300,33 @@ where
             })
     }
 
-    fn alarm(&mut self) -> Result<(), End> {
+    async fn alarm(&mut self) -> Result<(), End> {
         match self.timing.due(clock::now()) {
             Due::Silent => Err(End::Silent),
             Due::Stuck => Err(End::Stuck),
             // With a frame stuck in front of it a ping would say nothing about the peer.
-            Due::Ping if !self.unflushed => self.send(Message::Ping(Bytes::new())),
+            Due::Ping if !self.unflushed => self.ping(),
+            Due::Renew => self.renew(Asked::No).await.map_err(|_| End::Restart),
             Due::Ping | Due::Nothing => Ok(()),
+        }
+    }
+
+    /// Gives the client fresh credentials.
+    async fn renew(&mut self, asked: Asked) -> Result<(), Gone> {
+        let reception = self.hub.reception();
+        let text = self.seat.as_ref().and_then(|seat| {
+            let gifts = reception.gifts(&seat.ticket, &self.visitor.host);
+            native::ice_servers(&reception.welcome(&gifts))
+        });
+        self.timing.renew_at(clock::now() + reception.renewal());
+        match (text, asked) {
+            (Some(text), Asked::Yes) => self.connection.answer(text.into()).await,
+            (Some(text), Asked::No) => self.connection.notice(text.into()).await,
+            (None, Asked::Yes) => {
+                let dialect = self.visitor.dialect;
+                deny(self.connection, dialect, &native::Complaint::NotJoined).await
+            }
+            (None, Asked::No) => Ok(()),
         }
     }
 
@@ -233,25 +339,43 @@ where
         match message {
             Message::Text(text) => self.text(text, now).await,
             Message::Binary(_) => Err(End::Binary),
-            Message::Close(_) => Err(End::Closed),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
+            Message::Close(frame) => Err(End::Closed(frame.map(|frame| frame.code))),
+            Message::Pong(payload) => self.ponged(&payload).await,
+            Message::Ping(_) | Message::Frame(_) => Ok(()),
         }
     }
 
     async fn text(&mut self, text: Utf8Bytes, now: std::time::Instant) -> Result<(), End> {
-        let Ok(request) = self.dialect.parse(&text) else {
-            Stats::add(&self.stats.malformed);
-            return if self.malformed.take(now) {
-                Ok(())
-            } else {
-                Err(End::Malformed)
-            };
+        let Ok(request) = self.visitor.dialect.parse(&text) else {
+            Stats::add(&self.hub.stats().malformed);
+            if !self.malformed.take(now) {
+                return Err(End::Malformed);
+            }
+            return match self.visitor.dialect.complaint() {
+                Some(complaint) => self.connection.answer(complaint.into()).await,
+                None => Ok(()),
+            }
+            .map_err(|_| End::Restart);
         };
-        let connection = self.connection;
+        let (connection, dialect) = (self.connection, self.visitor.dialect);
         match request {
-            Request::Join { room, member } => connection.join(room, member).await,
+            Request::Join {
+                room,
+                member,
+                token: _,
+            } => match self.hub.reception().admit(dialect, member) {
+                Ok((member, terms)) => connection.join(room, member, terms).await,
+                Err(why) => deny(connection, dialect, &why).await,
+            },
+            Request::Resume { ticket, received } => match self.hub.reception().ticket(&ticket) {
+                Ok(ticket) => connection.resume(ticket, received).await,
+                Err(why) => deny(connection, dialect, &why).await,
+            },
             Request::Leave(claim) => connection.leave(claim).await,
             Request::Relay { claim, to } => connection.relay(claim, to, text).await,
+            Request::Door { claim, door } => connection.door(claim, door).await,
+            Request::Ice => self.renew(Asked::Yes).await,
+            Request::Answer(text) => connection.answer(text.into()).await,
             Request::Reply(reply) => {
                 let reply = Item::Text(reply.into());
                 return connection.outbox().push(reply).map_err(|_| End::TooSlow);
@@ -259,6 +383,35 @@ where
             Request::Nothing => Ok(()),
         }
         .map_err(|_| End::Restart)
+    }
+}
+
+/// Says why a request went no further than this session.
+async fn deny(
+    connection: &Connection,
+    dialect: Dialect,
+    why: &native::Complaint<'_>,
+) -> Result<(), Gone> {
+    match dialect.deny(why) {
+        Some(text) => connection.answer(text.into()).await,
+        None => Ok(()),
+    }
+}
+
+/// Whether a client wants to be given something, and so counts on an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
+}
+
+impl From<Cut> for End {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::TooSlow => Self::TooSlow,
+            Cut::Restart => Self::Restart,
+            Cut::Superseded => Self::Superseded,
+        }
     }
 }
 

@@ -8,10 +8,13 @@ pub struct Stats {
     pub(super) connections: AtomicU64,
     pub(super) rooms: AtomicU64,
     pub(super) members: AtomicU64,
+    pub(super) away: AtomicU64,
     pub(super) joined: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) relayed: AtomicU64,
     pub(super) undeliverable: AtomicU64,
+    pub(super) resumed: AtomicU64,
+    pub(super) resumed_with_loss: AtomicU64,
     pub(super) malformed: AtomicU64,
     pub(super) too_slow: AtomicU64,
     pub(super) too_fast: AtomicU64,
@@ -27,6 +30,8 @@ pub struct Snapshot {
     pub rooms: u64,
     /// Seats taken now.
     pub members: u64,
+    /// Of these, seats kept for clients that lost their connection.
+    pub away: u64,
     /// Seats given since the start.
     pub joined: u64,
     /// Joins refused: full, id taken, too many rooms.
@@ -35,6 +40,10 @@ pub struct Snapshot {
     pub relayed: u64,
     /// Messages without a receiver, or not from who they said.
     pub undeliverable: u64,
+    /// Seats taken again by clients that had lost their connection.
+    pub resumed: u64,
+    /// Of these, those whose client had missed more than was kept.
+    pub resumed_with_loss: u64,
     /// Messages that were not a JSON object.
     pub malformed: u64,
     /// Connections ended because they did not read what was sent to them.
@@ -53,10 +62,13 @@ impl Stats {
             connections: read(&self.connections),
             rooms: read(&self.rooms),
             members: read(&self.members),
+            away: read(&self.away),
             joined: read(&self.joined),
             refused: read(&self.refused),
             relayed: read(&self.relayed),
             undeliverable: read(&self.undeliverable),
+            resumed: read(&self.resumed),
+            resumed_with_loss: read(&self.resumed_with_loss),
             malformed: read(&self.malformed),
             too_slow: read(&self.too_slow),
             too_fast: read(&self.too_fast),

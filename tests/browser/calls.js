@@ -1,4 +1,4 @@
-// Calls over each path that the appliance offers, proved by the browsers' own statistics, and what a call survives.
+// Calls over each path that the appliance offers, proved by the browsers' own statistics.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -72,28 +72,6 @@ export function calls(stage) {
     await second.goHome();
   });
 
-  test('a cut signaling connection comes back without interrupting the picture', async () => {
-    for (const cut of ['first', 'second']) {
-      const people = await pair(stage, `cut-${cut}`);
-      const person = people[cut === 'first' ? 0 : 1];
-      for (const one of people) {
-        await one.page.evaluate(() => {
-          window.phases = new Set();
-          setInterval(() => window.phases.add(window.callbox.state.phase), 20);
-        });
-      }
-      const before = await Promise.all(people.map((one) => one.page.evaluateHandle(() => window.callbox.pc)));
-      await person.page.evaluate(() => window.sockets.at(-1).close());
-      for (const [index, one] of people.entries()) {
-        await until('a new peer connection took over', () => one.page.evaluate((old) => window.callbox.pc !== old, before[index]));
-        await one.decodes(30);
-        const phases = await one.page.evaluate(() => [...window.phases]);
-        assert.deepEqual(phases, ['connected'], `${cut} was cut`);
-      }
-      for (const one of people) await one.goHome();
-    }
-  });
-
   test('when both sides restart ICE at once the call goes on', async () => {
     const people = await pair(stage, 'glare', '?policy=relay');
     const users = () => Promise.all(people.map((one) => one.page.evaluate(() => window.callbox.pc.localDescription.sdp.match(/ice-ufrag:(\S+)/)[1])));
@@ -113,11 +91,11 @@ export function calls(stage) {
 
   test('a wrong relay password is named as the reason', async () => {
     const spoil = (page) => page.addInitScript(() => {
-      const original = window.fetch;
-      window.fetch = async (...rest) => {
-        const answer = await (await original(...rest)).json();
-        for (const server of answer.iceServers) if (server.credential) server.credential = 'wrong';
-        return new Response(JSON.stringify(answer));
+      window.RTCPeerConnection = class extends RTCPeerConnection {
+        constructor(configuration) {
+          for (const server of configuration.iceServers) if (server.credential) server.credential = 'wrong';
+          super(configuration);
+        }
       };
     });
     const where = '/r/bad-password?policy=relay&transport=udp';

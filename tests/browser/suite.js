@@ -7,7 +7,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { calls } from './calls.js';
 import { people } from './people.js';
-import { Authority, renewal } from './renewal.js';
+import { survival } from './survival.js';
 import { texts } from './texts.js';
 import { Appliance, Person, launch, trustingHome } from './support.js';
 
@@ -15,8 +15,12 @@ const root = fs.mkdtempSync(path.join(os.tmpdir(), 'callbox-browser-'));
 const stage = {};
 
 before(async () => {
-  [stage.appliance, stage.authority] = await Promise.all([Appliance.start(root), Authority.start(root)]);
-  const home = trustingHome(root, await stage.appliance.certificate(), await stage.authority.root());
+  stage.appliance = await Appliance.start(root);
+  const home = trustingHome(root, await stage.appliance.certificate());
+  // A second one with three seats in a room, and little patience with silence.
+  const served = path.join(root, 'serve');
+  fs.mkdirSync(served);
+  stage.served = await Appliance.serve(served, stage.appliance, 'room_capacity = 3\nping_interval = "1s"\nidle_timeout = "8s"');
   // Two processes for the two sides of a call, a third that denies camera and microphone.
   stage.left = await launch(home);
   stage.right = await launch(home);
@@ -26,14 +30,14 @@ before(async () => {
 after(async () => {
   for (const browser of [stage.left, stage.right, stage.denying]) await browser?.close();
   await stage.appliance?.stop();
-  await stage.authority?.stop();
+  await stage.served?.stop();
   fs.rmSync(root, { recursive: true, force: true });
 });
 
 texts();
 calls(stage);
 people(stage);
-renewal(stage, root);
+survival(stage);
 
 test('an interrupted appliance ends cleanly, and the page says that the server is gone', async () => {
   const person = await Person.enter(stage.left, stage.appliance, '/r/last-one');

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import tls from 'node:tls';
@@ -26,60 +27,79 @@ export async function until(what, probe, ms = 30000) {
   }
 }
 
-/** A program and what it says. */
-export class Program {
-  #child;
-  output = '';
-
-  constructor(name, command, options) {
-    this.name = name;
-    this.#child = spawn(command, options.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
-    this.#child.stdout.on('data', (text) => (this.output += text));
-    this.#child.stderr.on('data', (text) => (this.output += text));
-    this.#child.on('error', (error) => (this.output += `${name} cannot be started: ${error.message}\n`));
-    this.ended = new Promise((done) => this.#child.on('close', (code, signal) => done({ code, signal })));
-  }
-
-  /** Waits for `probe`, or for the end of the program, which is a failure. */
-  until(what, probe) {
-    return until(`${this.name}: ${what}`, async () => {
-      if (this.#child.exitCode !== null) throw new Error(`${this.name} ended early:\n${this.output}`);
-      return (await probe(this.output)) || this.output;
-    });
-  }
-
-  stop() {
-    if (this.#child.exitCode === null) this.#child.kill('SIGINT');
-    return this.ended;
-  }
+async function freePort() {
+  const server = net.createServer();
+  await new Promise((done) => server.listen(0, done));
+  const { port } = server.address();
+  await new Promise((done) => server.close(done));
+  return port;
 }
 
 /** The appliance under test with a state directory of its own. */
 export class Appliance {
-  #program;
+  #child;
+  #output = '';
+  #root;
+  #args;
 
-  static async start(root) {
-    const env = { PATH: process.env.PATH, HOME: root, XDG_STATE_HOME: path.join(root, 'state') };
-    const program = new Program('callbox', process.env.CALLBOX_BIN, { args: ['try', '--port', '0'], env });
-    const appliance = new Appliance(program);
-    await program.until('it prints its address', (output) => {
-      appliance.port = Number(output.match(/https:\/\/localhost:(\d+)\//)?.[1]);
-      return appliance.port > 0;
+  /** `callbox try` on any port. */
+  static start(root) {
+    const appliance = new Appliance();
+    appliance.#root = root;
+    return appliance.#run(['try', '--port', '0']);
+  }
+
+  /** `callbox serve` with these settings for signaling, and the certificate of the other one. */
+  static async serve(root, other, signaling) {
+    const appliance = new Appliance();
+    appliance.#root = root;
+    fs.mkdirSync(path.join(root, 'served'), { recursive: true, mode: 0o700 });
+    for (const name of ['self-signed.crt', 'self-signed.key']) {
+      fs.copyFileSync(path.join(other.#root, 'state/callbox-try', name), path.join(root, 'served', name));
+      fs.chmodSync(path.join(root, 'served', name), 0o600);
+    }
+    const [https, turn] = [await freePort(), await freePort()];
+    const config = path.join(root, 'appliance.toml');
+    fs.writeFileSync(config, `state_dir = "${path.join(root, 'served')}"
+[front]
+https = ["[::]:${https}"]
+http = []
+[turn]
+listen = ["[::]:${turn}"]
+[signaling]
+${signaling}
+`);
+    appliance.port = https;
+    return appliance.#run(['serve', '--config', config]);
+  }
+
+  async #run(args) {
+    this.#args = args;
+    this.#output = '';
+    const env = { PATH: process.env.PATH, HOME: this.#root, XDG_STATE_HOME: path.join(this.#root, 'state') };
+    const child = spawn(process.env.CALLBOX_BIN, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = child;
+    child.stdout.on('data', (text) => (this.#output += text));
+    child.stderr.on('data', (text) => (this.#output += text));
+    this.ended = new Promise((done) => child.on('close', (code, signal) => done({ code, signal })));
+    await until('callbox is ready', () => {
+      if (child.exitCode !== null) throw new Error(`callbox ended early:\n${this.#output}`);
+      if (args[0] === 'serve') return / ready /.test(this.#output) || this.#output;
+      this.port = Number(this.#output.match(/https:\/\/localhost:(\d+)\//)?.[1]);
+      return this.port > 0 || this.#output;
     });
-    return appliance;
+    this.origin = `https://localhost:${this.port}`;
+    return this;
   }
 
-  constructor(program, port) {
-    this.#program = program;
-    this.port = port;
-  }
-
-  get origin() {
-    return `https://localhost:${this.port}`;
+  /** Ends it in good order and starts it anew, with the same settings and state. */
+  async restart() {
+    await this.stop();
+    await this.#run(this.#args);
   }
 
   get output() {
-    return this.#program.output;
+    return this.#output;
   }
 
   /** The certificate it shows, DER. */
@@ -94,24 +114,20 @@ export class Appliance {
   }
 
   stop() {
-    return this.#program.stop();
+    if (this.#child.exitCode === null) this.#child.kill('SIGINT');
+    return this.ended;
   }
 }
 
-/**
- * A home directory whose NSS database trusts this one server's certificate and the servers of this
- * one authority, so that no check has to be off.
- */
-export function trustingHome(root, certificate, authority) {
+/** A home directory whose NSS database trusts this one certificate, so that no check has to be off. */
+export function trustingHome(root, certificate) {
   const home = path.join(root, 'home');
   const database = path.join(home, '.pki', 'nssdb');
   fs.mkdirSync(database, { recursive: true });
+  const file = path.join(root, 'certificate.der');
+  fs.writeFileSync(file, certificate);
   execFileSync('certutil', ['-N', '-d', `sql:${database}`, '--empty-password']);
-  for (const [name, trust, bytes] of [['callbox', 'P,,', certificate], ['authority', 'C,,', authority]]) {
-    const file = path.join(root, `${name}.der`);
-    fs.writeFileSync(file, bytes);
-    execFileSync('certutil', ['-A', '-d', `sql:${database}`, '-n', name, '-t', trust, '-i', file]);
-  }
+  execFileSync('certutil', ['-A', '-d', `sql:${database}`, '-n', 'callbox', '-t', 'P,,', '-i', file]);
   return home;
 }
 
@@ -153,11 +169,13 @@ export class Person {
       addEventListener('securitypolicyviolation', (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
       // To cut a connection as a network does, a test needs to get hold of it.
       window.sockets = [];
+      window.closeCodes = [];
       const Original = WebSocket;
       window.WebSocket = class extends Original {
         constructor(...rest) {
           super(...rest);
           window.sockets.push(this);
+          this.addEventListener('close', ({ code }) => window.closeCodes.push(code));
         }
       };
     });

@@ -16,11 +16,12 @@ use callbox::config::settings::{
 use callbox::config::{Secret, Settings};
 use callbox::front::{self, Listener, Role, Stats};
 use callbox::http::{Parts, Services, To};
-use callbox::ice::Endpoints;
+use callbox::ice::{Endpoints, Issuer};
 use callbox::net::clock;
 use callbox::net::stream::ClientStream;
 use callbox::shutdown::Drain;
 use callbox::signal::hub::Hub;
+use callbox::signal::reception::Reception;
 use callbox::state::StateDir;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -136,7 +137,21 @@ impl Setup {
         let drain = Drain::new();
         let parts = Parts {
             assets: self.assets,
-            hub: Hub::start(&self.settings.signaling, &drain),
+            hub: Hub::start(
+                &self.settings.signaling,
+                Reception::new(
+                    &self.settings.signaling,
+                    &Secret::new(SECRET),
+                    Issuer {
+                        secret: Secret::new(SECRET),
+                        endpoints: self.endpoints,
+                        ttl: self.settings.turn.credential_ttl,
+                        policy: self.settings.ice.policy,
+                        extra_servers: Vec::new(),
+                    },
+                ),
+                &drain,
+            ),
             secret: Secret::new(SECRET),
             certificates: certificates.clone(),
             endpoints: self.endpoints,
@@ -379,14 +394,8 @@ pub(crate) fn settings() -> Settings {
         },
         tls: Tls::SelfSigned,
         signaling: Signaling {
-            path: "/ws".to_owned(),
-            ping_interval: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(60),
-            room_capacity: some(2),
-            max_message: 64 * 1024,
-            max_rooms: 100,
-            messages_per_second: 50,
             allowed_origins: vec!["https://friend.example".to_owned()],
+            ..Settings::builtin(PathBuf::new()).signaling
         },
         turn: Turn {
             listen: Vec::new(),
@@ -414,7 +423,10 @@ pub(crate) fn settings() -> Settings {
         web: Web {
             dir: None,
             csp: None,
+            cors_origins: Vec::new(),
+            spa: false,
         },
+        proxy: Vec::new(),
         admin: Admin {
             listen: Vec::new(),
             chosen: false,

@@ -4,6 +4,7 @@
 
 mod door;
 
+mod files;
 mod floods;
 mod ice;
 mod limits;

@@ -134,3 +134,31 @@ async fn a_session_keeps_its_connections_slot() {
     assert!(second.is_err());
     assert_alive(&mut socket).await;
 }
+
+#[tokio::test]
+async fn a_client_that_offers_our_subprotocol_is_answered_in_it() {
+    let door = Door::open().await;
+    for (offered, chosen) in [
+        ("callbox.v1", Some("callbox.v1")),
+        ("chat, callbox.v1", Some("callbox.v1")),
+        ("chat", None),
+    ] {
+        let url = format!("wss://localhost:{}/ws", door.https.port());
+        let mut request = url.into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", offered.parse().unwrap());
+        let stream = door.tls(&["http/1.1"]).await;
+        let (mut socket, answer) = match within(client_async(request, stream)).await {
+            Ok(both) => both,
+            // The client library insists on an answer; browsers do not.
+            Err(Error::Protocol(_)) if chosen.is_none() => continue,
+            Err(other) => panic!("{other}"),
+        };
+        let confirmed = answer.headers().get("sec-websocket-protocol");
+        assert_eq!(confirmed.map(|name| name.to_str().unwrap()), chosen);
+        let join = Message::text(r#"{"cmd":"join","roomId":"1","uid":"a"}"#);
+        socket.send(join).await.unwrap();
+        let answer = within(socket.next()).await.unwrap().unwrap();
+        assert!(answer.to_text().unwrap().starts_with(r#"{"cmd":"joined""#));
+    }
+}

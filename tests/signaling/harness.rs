@@ -4,32 +4,58 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use callbox::config::settings;
+use callbox::config::settings::{self, IcePolicy};
+use callbox::config::{Secret, Settings};
+use callbox::ice::{Endpoints, Issuer};
 use callbox::shutdown::Drain;
+use callbox::signal::Snapshot;
+use callbox::signal::dialect::Dialect;
 use callbox::signal::hub::Hub;
-use callbox::signal::{Snapshot, session};
+use callbox::signal::reception::Reception;
+use callbox::signal::session::{self, Visitor};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async};
+use tokio_tungstenite::{
+    WebSocketStream, accept_async_with_config, accept_hdr_async_with_config, client_async,
+};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The defaults of the product.
 pub(crate) fn settings() -> settings::Signaling {
-    settings::Signaling {
-        path: "/ws".to_owned(),
-        ping_interval: Duration::from_secs(20),
-        idle_timeout: Duration::from_secs(60),
-        room_capacity: NonZeroUsize::new(2).unwrap(),
-        max_message: 64 * 1024,
-        max_rooms: 100_000,
-        messages_per_second: 50,
-        allowed_origins: Vec::new(),
+    Settings::builtin("/nowhere".into()).signaling
+}
+
+/// The door of a server whose tickets another one understands.
+pub(crate) fn reception(settings: &settings::Signaling, ttl: Duration) -> Reception {
+    let secret = Secret::new("north");
+    let issuer = Issuer {
+        secret: secret.clone(),
+        endpoints: Endpoints {
+            udp_port: Some(3478),
+            ..Endpoints::default()
+        },
+        ttl,
+        policy: IcePolicy::All,
+        extra_servers: Vec::new(),
+    };
+    Reception::new(settings, &secret, issuer)
+}
+
+fn visitor(peer: SocketAddr, dialect: Dialect) -> Visitor {
+    Visitor {
+        peer,
+        dialect,
+        host: "callbox.test".into(),
     }
 }
 
@@ -58,8 +84,17 @@ impl Server {
         settings: settings::Signaling,
         send_buffer: Option<u32>,
     ) -> Self {
+        Self::start_giving(settings, send_buffer, Duration::from_secs(12 * 3600)).await
+    }
+
+    /// With credentials that are good for so long.
+    pub(crate) async fn start_giving(
+        settings: settings::Signaling,
+        send_buffer: Option<u32>,
+        ttl: Duration,
+    ) -> Self {
         let drain = Drain::new();
-        let hub = Hub::start(&settings, &drain);
+        let hub = Hub::start(&settings, reception(&settings, ttl), &drain);
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(size) = send_buffer {
             socket.set_send_buffer_size(size).unwrap();
@@ -88,7 +123,7 @@ impl Server {
         let session = self.drain.spawn(async move {
             let (socket, peer) = listener.accept().await.unwrap();
             let socket = accept_async_with_config(socket, None).await.unwrap();
-            session::run(socket, peer, hub, drain).await;
+            session::run(socket, visitor(peer, Dialect::Course), hub, drain).await;
         });
         (Client::at(address).await, session)
     }
@@ -156,8 +191,18 @@ async fn accept(listener: TcpListener, settings: settings::Signaling, hub: Hub, 
         let config = session::websocket_config(&settings);
         let (hub, its_drain) = (hub.clone(), drain.clone());
         drain.spawn(async move {
-            if let Ok(socket) = accept_async_with_config(socket, Some(config)).await {
-                session::run(socket, peer, hub, its_drain).await;
+            let mut dialect = Dialect::Course;
+            #[expect(clippy::result_large_err, reason = "the library's signature")]
+            let choose = |request: &Request, mut response: Response| {
+                if let Some(offered) = request.headers().get(SEC_WEBSOCKET_PROTOCOL) {
+                    dialect = Dialect::of_protocols(offered.to_str().ok()).unwrap();
+                    let headers = response.headers_mut();
+                    headers.insert(SEC_WEBSOCKET_PROTOCOL, offered.clone());
+                }
+                Ok(response)
+            };
+            if let Ok(socket) = accept_hdr_async_with_config(socket, choose, Some(config)).await {
+                session::run(socket, visitor(peer, dialect), hub, its_drain).await;
             }
         });
     }
@@ -176,6 +221,21 @@ impl Client {
     async fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).unwrap();
         let (socket, _) = client_async("ws://callbox.test/ws", socket).await.unwrap();
+        Self { socket }
+    }
+
+    /// One that speaks `callbox.v1`.
+    pub(crate) async fn native_at(server: SocketAddr) -> Self {
+        let socket = TcpStream::connect(server).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        let mut request = "ws://callbox.test/ws".into_client_request().unwrap();
+        let protocol = HeaderValue::from_static("callbox.v1");
+        request
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        let (socket, answer) = client_async(request, socket).await.unwrap();
+        let chosen = answer.headers().get(SEC_WEBSOCKET_PROTOCOL).unwrap();
+        assert_eq!(chosen, "callbox.v1");
         Self { socket }
     }
 

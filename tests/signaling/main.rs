@@ -7,6 +7,8 @@ mod harness;
 mod heartbeat;
 mod leave;
 mod limits;
+mod native;
 mod relay;
 mod restart;
+mod resume;
 mod seats;

@@ -1,18 +1,27 @@
-// A call in a room: membership from signaling on one side, sessions with the other member on the other,
+// A call in a room: membership from signaling on one side, a session with each other member on the other,
 // and one `state` that the page shows. Touches no DOM and no devices.
 
 import { IceSource } from './ice.js';
 import { Session } from './session.js';
 import { Signaling } from './signaling.js';
 
-// The server frees the seat of a client that vanished after 60 s; until then our own ghost may hold it.
+// A seat that we had may still be kept for a ghost of ours: worth asking again for a while.
 const GHOST_MS = 75000;
 const GHOST_RETRY_MS = 3000;
 
+/** Why there is no seat, in the page's words. */
+const REASONS = {
+  locked: 'locked',
+  'no-such-room': 'absent',
+  'token-required': 'token',
+  'token-invalid': 'token',
+  'token-mismatch': 'token',
+};
+
 /**
  * `state.phase`: 'connecting' to the server, 'waiting' for somebody, 'calling' (negotiating with them),
- * 'connected', 'reconnecting', 'failed'. `state.reason` of 'failed': 'server', 'full', 'path'.
- * `state.peerLeft`: somebody was here. `state.peerOffline`: they lost the server, media goes on.
+ * 'connected', 'reconnecting', 'failed'. `state.reason` of 'failed': 'server', 'full', 'locked', 'absent',
+ * 'token', 'path'. `state.peerLeft`: somebody was here. `state.peerOffline`: somebody lost the server, media goes on.
  */
 export class Call {
   state = { phase: 'connecting', reason: null, peerLeft: false, peerOffline: false };
@@ -20,71 +29,80 @@ export class Call {
   #media;
   #ice;
   #signaling;
-  /** The session that is shown, and one that will take its place once it works. */
-  #active = null;
-  #next = null;
+  /** By the uid of the other member, in the order in which we met. */
+  #sessions = new Map();
   #joinedOnce = false;
   #seated = false;
   #hadPeer = false;
   #attempt = 0;
   #fullSince = 0;
   #fullTimer = 0;
+  #moved = false;
   #ended = false;
 
   /** `media`: `{tracks: {audio, video}, status: {audio, video}}` as it is now; `changed()` after any change. */
-  constructor({ room, query, media, changed }) {
+  constructor({ room, token, query, media, changed }) {
     this.#media = media;
     this.#on = changed;
-    this.#ice = new IceSource(room, query);
-    this.#signaling = new Signaling(room, {
-      joined: () => this.#joined(),
-      member: (uid, role, others) => this.#member(uid, role, others),
+    this.#ice = new IceSource(query);
+    this.#signaling = new Signaling(room, token, {
+      joined: (members, returning) => this.#joined(members, returning),
+      resumed: (members) => this.#resumed(members),
+      member: (uid, returning) => this.#meet(uid, 'offer', returning),
       left: (uid) => this.#left(uid),
-      full: () => this.#full(),
+      away: (uid) => this.#away(uid),
+      back: (uid, lost) => this.#back(uid, lost),
+      refused: (code) => this.#refused(code),
       frame: (cmd, uid, message) => this.#frame(cmd, uid, message),
+      ice: (configuration) => this.#ice.take(configuration),
       down: (attempt) => this.#down(attempt),
     });
-    // The credentials are wanted soon, and the server may be asked while the socket opens.
-    this.#ice.get(this.#signaling.uid);
+    addEventListener('online', this.#online);
   }
 
   get uid() {
     return this.#signaling.uid;
   }
 
-  /** The peer connection in use, for statistics. */
+  /** The peer connection of the member that is shown first, for statistics. */
   get pc() {
-    return this.#active?.pc ?? null;
+    return this.#main?.pc ?? null;
   }
 
-  /** What the other side sends, and what it says about it (`{audio, video}` or null). */
+  /** What that member sends, and what it says about it (`{audio, video}` or null). */
   get stream() {
-    return this.#active?.stream ?? null;
+    return this.#main?.stream ?? null;
   }
 
   get remote() {
-    return this.#active?.remote ?? null;
+    return this.#main?.remote ?? null;
   }
 
-  /** How each relay was tried, whether the other side kept silent, and whether the server gave us relays. */
+  /** The other members, if there are more: `{uid, stream, remote, away}` each. */
+  get others() {
+    const main = this.#main;
+    return [...this.#sessions.values()]
+      .filter((session) => session !== main && session.condition === 'connected')
+      .map(({ uid, stream, remote, away, present }) => ({ uid, stream, remote, away: away || !present }));
+  }
+
+  /** How each relay was tried, and whether the other side kept silent. */
   get evidence() {
-    const session = this.#next ?? this.#active;
+    const session = this.#main;
     return {
       relays: session?.report?.list() ?? [],
       // Silence of the other side explains a failure only where our own side had something to offer.
       silent: Boolean(session?.reachable && !session.pc.remoteDescription),
-      config: this.#ice.problem,
     };
   }
 
   setTrack(kind, track) {
-    for (const session of this.#sessions()) session.setTrack(kind, track);
+    for (const session of this.#sessions.values()) session.setTrack(kind, track);
   }
 
-  /** Tells the other side whether microphone and camera are on. */
+  /** Tells the others whether microphone and camera are on. */
   tell() {
-    const uids = new Set(this.#sessions().map((session) => session.uid));
-    for (const uid of uids) this.#signaling.send('media-state', uid, this.#media().status);
+    for (const uid of this.#sessions.keys()) this.#signaling.send('media-state', uid, this.#media().status);
   }
 
   /** Looks at the connections now: the machine woke up or changed its network. */
@@ -96,76 +114,116 @@ export class Call {
   leave() {
     this.#ended = true;
     clearTimeout(this.#fullTimer);
-    for (const session of this.#sessions()) {
+    removeEventListener('online', this.#online);
+    for (const session of this.#sessions.values()) {
       this.#signaling.send('hangup', session.uid, {});
       session.close();
     }
     this.#signaling.close();
   }
 
-  /** The newest first: after a re-join of ours both are with the same member, and frames are for the new one. */
-  #sessions() {
-    return [this.#next, this.#active].filter(Boolean);
+  #online = () => {
+    this.#moved = true;
+  };
+
+  /** The one that is shown first: whoever is connected, and of these the first. */
+  get #main() {
+    const all = [...this.#sessions.values()];
+    return all.find((session) => session.condition === 'connected') ?? all[0] ?? null;
   }
 
-  #joined() {
+  #joined(members, returning) {
     this.#joinedOnce = true;
     this.#seated = true;
     this.#attempt = 0;
-    this.#next?.close();
-    this.#next = null;
+    this.#fullSince = 0;
+    const present = new Set(members.map(({ uid }) => uid));
+    for (const session of [...this.#sessions.values()]) {
+      // Under a new name we are a stranger to everybody. Under the old one, whoever is not here (yet) is
+      // kept as long as media flows: the server may have been restarted, and they are on their way.
+      if (!returning || (!present.has(session.uid) && session.condition !== 'connected')) this.#drop(session);
+      else if (!present.has(session.uid)) session.present = false;
+    }
+    for (const { uid, polite } of members) this.#meet(uid, polite ? 'answer' : 'offer', returning);
     this.#show();
   }
 
-  #member(uid, role, others) {
-    if (!uid || uid === this.uid) return;
-    this.#fullSince = 0;
-    if (others > 1) {
-      // A larger room of some other client: this page is for two.
-      this.#full();
-      return;
+  /** The same seat over a new connection. */
+  #resumed(members) {
+    this.#seated = true;
+    this.#attempt = 0;
+    if (members) {
+      const present = new Set(members.map(({ uid }) => uid));
+      for (const session of [...this.#sessions.values()]) {
+        if (!present.has(session.uid)) this.#left(session.uid);
+      }
+      for (const { uid, polite } of members) this.#meet(uid, polite ? 'answer' : 'offer', true);
     }
-    const current = this.#next ?? this.#active;
-    if (current?.uid === uid && current.metAs === this.uid && current.condition !== 'closed') return;
-    // Occupied by somebody who is still here. Whom we met before a re-join of ours we may be meeting again.
-    if (role === 'offer' && this.#active?.present && this.#active.uid !== uid && this.#active.metAs === this.uid) return;
+    for (const session of this.#sessions.values()) {
+      // What took our connection to the server may have taken the paths to the others as well.
+      if (members || this.#moved || !session.settled) session.renegotiate();
+    }
+    this.#moved = false;
+    this.#show();
+  }
+
+  #meet(uid, role, returning) {
+    if (!uid || uid === this.uid) return;
+    const known = this.#sessions.get(uid);
+    if (known && returning) {
+      known.role = role;
+      known.present = true;
+      known.away = false;
+      if (!known.settled) known.renegotiate();
+      this.#signaling.send('media-state', uid, this.#media().status);
+    } else {
+      known?.close();
+      this.#open(uid, role);
+    }
+    this.#show();
+  }
+
+  #open(uid, role) {
     const session = new Session({
       uid,
       role,
       tracks: this.#media().tracks,
-      ice: () => this.#ice.get(this.uid),
+      ice: () => this.#ice.get(),
       send: (cmd, message) => this.#signaling.send(cmd, uid, message),
       change: () => this.#changed(session),
     });
-    session.metAs = this.uid;
-    this.#next?.close();
-    this.#next = null;
-    if (this.#active?.condition === 'connected' || this.#active?.condition === 'interrupted') {
-      this.#next = session;
-    } else {
-      this.#active?.close();
-      this.#active = session;
-    }
+    this.#sessions.set(uid, session);
     this.#signaling.send('media-state', uid, this.#media().status);
-    this.#show();
+    return session;
   }
 
   #left(uid) {
-    if (this.#next?.uid === uid) {
-      this.#next.close();
-      this.#next = null;
-    }
-    const session = this.#active;
-    if (session?.uid === uid) {
-      session.present = false;
-      // Without a goodbye it may only have lost the server: media that still flows is kept.
-      if (session.condition !== 'connected' || session.saidGoodbye) this.#drop(session);
-    }
+    const session = this.#sessions.get(uid);
+    if (!session) return;
+    session.present = false;
+    // Without a goodbye it may only have lost the server: media that still flows is kept.
+    if (session.condition !== 'connected' || session.saidGoodbye) this.#drop(session);
+    this.#show();
+  }
+
+  #away(uid) {
+    const session = this.#sessions.get(uid);
+    if (!session) return;
+    session.away = true;
+    this.#show();
+  }
+
+  #back(uid, lost) {
+    const session = this.#sessions.get(uid);
+    if (!session) return;
+    session.away = false;
+    session.present = true;
+    if (lost || !session.settled) session.renegotiate();
     this.#show();
   }
 
   #frame(cmd, uid, message) {
-    const session = this.#sessions().find((one) => one.uid === uid);
+    let session = this.#sessions.get(uid);
     if (!session) return;
     if (cmd === 'media-state') {
       session.remote = { audio: Boolean(message?.audio), video: Boolean(message?.video) };
@@ -175,50 +233,45 @@ export class Call {
       this.#drop(session);
       this.#show();
     } else {
+      if (cmd === 'offer' && session.isOther(message)) {
+        // The other side has begun anew; its offer does not fit what we had.
+        const { remote } = session;
+        session.close();
+        session = this.#open(uid, 'answer');
+        session.remote = remote;
+      }
       session.receive(cmd, message);
     }
   }
 
   #changed(session) {
-    if (session === this.#next && session.condition === 'connected') {
-      this.#active.close();
-      this.#active = session;
-      this.#next = null;
-    } else if (session === this.#active && session.condition !== 'connected' && !session.present) {
-      this.#drop(session);
-    } else if (session === this.#active && session.condition === 'interrupted') {
-      // The same cut may have taken the server's connection too; find out before a minute passes.
-      this.#signaling.probe();
-    } else if (session === this.#active && session.condition === 'failed' && this.#next) {
-      session.close();
-      this.#active = this.#next;
-      this.#next = null;
-    }
+    if (this.#sessions.get(session.uid) !== session) return;
+    if (session.condition !== 'connected' && !session.present) this.#drop(session);
+    // The same cut may have taken the server's connection too; find out before a minute passes.
+    else if (session.condition === 'interrupted') this.#signaling.probe();
     this.#show();
   }
 
   #drop(session) {
     session.close();
-    if (session === this.#next) this.#next = null;
-    if (session !== this.#active) return;
-    this.#active = this.#next;
-    this.#next = null;
     this.#hadPeer = true;
+    if (this.#sessions.get(session.uid) === session) this.#sessions.delete(session.uid);
   }
 
-  #full() {
-    const mayBeGhost = this.#hadPeer || this.#active;
-    this.#fullSince ||= performance.now();
+  #refused(code) {
     this.#seated = false;
-    if (mayBeGhost && performance.now() - this.#fullSince < GHOST_MS) {
-      clearTimeout(this.#fullTimer);
-      this.#fullTimer = setTimeout(() => this.#signaling.rejoin(), GHOST_RETRY_MS);
-    } else if (!this.#active) {
-      this.#fail('full');
-      this.#signaling.close();
+    if (code in REASONS) {
+      this.#fail(REASONS[code]);
       return;
     }
-    this.#show();
+    this.#fullSince ||= performance.now();
+    if (this.#joinedOnce && performance.now() - this.#fullSince < GHOST_MS) {
+      clearTimeout(this.#fullTimer);
+      this.#fullTimer = setTimeout(() => this.#signaling.rejoin(), GHOST_RETRY_MS);
+      this.#show();
+    } else if (!this.#main) {
+      this.#fail('full');
+    }
   }
 
   #down(attempt) {
@@ -229,21 +282,24 @@ export class Call {
 
   #fail(reason) {
     this.#set({ phase: 'failed', reason, peerLeft: false, peerOffline: false });
-    if (reason === 'full') this.#ended = true;
+    this.#ended = true;
+    for (const session of this.#sessions.values()) session.close();
+    this.#signaling.close();
   }
 
   /** Derives the one state from everything there is. */
   #show() {
     if (this.#ended) return;
-    const peerLeft = this.#hadPeer;
-    const session = this.#active;
-    const set = (phase, reason = null) => this.#set({ phase, reason, peerLeft, peerOffline: Boolean(session && !session.present) });
-    if (session?.condition === 'connected') return set('connected');
+    const sessions = [...this.#sessions.values()];
+    const any = (condition) => sessions.some((session) => session.condition === condition);
+    const peerOffline = sessions.some((session) => session.away || !session.present);
+    const set = (phase, reason = null) => this.#set({ phase, reason, peerLeft: this.#hadPeer, peerOffline });
+    if (any('connected')) return set('connected');
     if (!this.#signaling?.connected && this.#attempt >= 3) return set('failed', 'server');
-    if (session?.condition === 'interrupted') return set('reconnecting');
-    if (session?.condition === 'failed') return set('failed', 'path');
+    if (any('interrupted')) return set('reconnecting');
+    if (any('failed')) return set('failed', 'path');
     if (!this.#seated) return set(this.#joinedOnce ? 'reconnecting' : 'connecting');
-    return set(session ? 'calling' : 'waiting');
+    return set(sessions.length ? 'calling' : 'waiting');
   }
 
   #set(state) {

@@ -1,7 +1,5 @@
-// ICE configuration: asks the server for it, narrows it for a test, and remembers how each relay
-// attempt went so that a failed call can name it. Opens no peer connection itself.
-
-const PATIENCE_MS = 5000;
+// ICE configuration: narrows it for a test, and remembers how each relay attempt went so that a failed
+// call can name it. Opens no peer connection itself.
 
 /** The transport a TURN URL speaks to the relay: 'udp', 'tcp', 'tls'; null for STUN. */
 export function transportOf(url) {
@@ -11,7 +9,7 @@ export function transportOf(url) {
 }
 
 /**
- * The RTCConfiguration from an answer of `/ice` and the page's own query:
+ * The RTCConfiguration from the server's `ice` (or an answer of `/ice`) and the page's own query:
  * `?policy=relay` forces the relay, `?transport=udp|tcp|tls` keeps only such relays.
  */
 export function configuration(answer, query = new URLSearchParams()) {
@@ -28,51 +26,26 @@ export function configuration(answer, query = new URLSearchParams()) {
   return { iceServers, iceTransportPolicy: policy === 'relay' ? 'relay' : 'all', bundlePolicy: 'max-bundle' };
 }
 
-/** Fetches and keeps the configuration; a network that has just changed may need a second try. */
+/** Keeps the configuration that the server gives with the seat, and again before it expires. */
 export class IceSource {
   #query;
-  #room;
-  #kept = null;
-  #until = 0;
-  #asking = null;
-  /** Why there is no relay: null, or an HTTP status, or 'network'. */
-  problem = null;
+  #kept;
+  #taken;
 
-  constructor(room, query) {
-    this.#room = room;
+  constructor(query) {
     this.#query = query;
+    this.#kept = new Promise((taken) => (this.#taken = taken));
   }
 
-  /** The configuration; never throws: without the server a direct path may still work. */
-  get(uid) {
-    if (this.#kept && Date.now() < this.#until) return Promise.resolve(this.#kept);
-    this.#asking ??= this.#ask(uid).finally(() => (this.#asking = null));
-    return this.#asking;
+  take(answer) {
+    const kept = configuration(answer, this.#query);
+    this.#taken(kept);
+    this.#kept = Promise.resolve(kept);
   }
 
-  async #ask(uid) {
-    for (const pause of [0, 700, 2000]) {
-      if (pause) await new Promise((done) => setTimeout(done, pause));
-      try {
-        const ids = new URLSearchParams({ room: this.#room, uid });
-        const reply = await fetch(`/ice?${ids}`, { method: 'POST', cache: 'no-store', signal: AbortSignal.timeout?.(PATIENCE_MS) });
-        if (!reply.ok) {
-          this.problem = reply.status;
-          // 403 and the like do not change by asking again; 429 and 5xx may.
-          if (reply.status < 500 && reply.status !== 429) break;
-          continue;
-        }
-        const answer = await reply.json();
-        this.problem = null;
-        this.#kept = configuration(answer, this.#query);
-        // Expiry gates new allocations only, but an ICE restart makes new ones: stay well inside.
-        this.#until = Date.now() + Math.min(Number(answer.ttl) || 600, 86400) * 500;
-        return this.#kept;
-      } catch {
-        this.problem = 'network';
-      }
-    }
-    return this.#kept ?? configuration({}, this.#query);
+  /** The configuration, once there is one. */
+  get() {
+    return this.#kept;
   }
 }
 

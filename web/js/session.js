@@ -1,5 +1,5 @@
 // One RTCPeerConnection with one member of the room: negotiation, candidates, recovery.
-// Perfect negotiation: who was in the room first offers and is impolite, the newcomer yields.
+// Perfect negotiation: `role` is the server's word. Who offers first is impolite, who answers yields.
 
 import { RelayReport } from './ice.js';
 
@@ -16,6 +16,8 @@ export class Session {
   condition = 'new';
   /** True until the server says that this member left the room. */
   present = true;
+  /** It has lost the server for the moment. */
+  away = false;
   /** What the other side told about itself: `{audio, video}`; null from a foreign client. */
   remote = null;
   /** Whether we have found any address to be reached at. */
@@ -34,6 +36,9 @@ export class Session {
   #ignoringOffer = false;
   #candidates = [];
   #work;
+  /** Which of our attempts this is, and which of theirs it is with: an offer of another one begins anew. */
+  #own = Math.random().toString(36).slice(2);
+  #theirs = null;
   /** Names our tracks as belonging together; foreign clients show the stream, not the tracks. */
   #outgoing = new MediaStream();
 
@@ -72,6 +77,22 @@ export class Session {
     this.pc.setConfiguration?.(config);
     this.report = new RelayReport(config);
     this.pc.restartIce();
+  }
+
+  /** Whether an offer belongs to another attempt of the other side. Foreign clients do not tell. */
+  isOther(offer) {
+    return Boolean(offer?.session && this.#theirs && offer.session !== this.#theirs);
+  }
+
+  /** Connected, and nothing under negotiation. */
+  get settled() {
+    return this.condition === 'connected' && this.pc.signalingState === 'stable';
+  }
+
+  /** What was said may not have arrived: says it again, or looks for a new path. */
+  renegotiate() {
+    if (this.pc?.signalingState === 'have-local-offer') this.#tell('offer');
+    else this.restart();
   }
 
   close() {
@@ -123,12 +144,17 @@ export class Session {
     try {
       this.#makingOffer = true;
       await pc.setLocalDescription();
-      this.#send('offer', pc.localDescription);
+      this.#tell('offer');
     } catch (error) {
       if (this.condition !== 'closed') console.warn('no offer:', error);
     } finally {
       this.#makingOffer = false;
     }
+  }
+
+  #tell(cmd) {
+    const { type, sdp } = this.pc.localDescription;
+    this.#send(cmd, { type, sdp, session: this.#own });
   }
 
   async #handle(cmd, message) {
@@ -143,12 +169,13 @@ export class Session {
     } else if (pc.signalingState !== 'have-local-offer') {
       return;
     }
+    this.#theirs = message.session ?? null;
     await pc.setRemoteDescription({ type: cmd, sdp: message.sdp });
     for (const waiting of this.#candidates.splice(0)) await this.#candidate(waiting);
     if (cmd === 'offer') {
       await this.#attach();
       await pc.setLocalDescription();
-      this.#send('answer', pc.localDescription);
+      this.#tell('answer');
     }
   }
 

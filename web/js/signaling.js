@@ -1,37 +1,51 @@
-// Signaling: one WebSocket to `/ws`, watched and re-opened. Owns the wire (one JSON object a frame,
-// `cmd` join / leave / offer / answer / candidate and the server's own) and membership; knows no WebRTC.
+// Signaling: one WebSocket to `/ws` in the dialect `callbox.v1`, watched, re-opened and resumed. Owns the
+// wire and membership; knows no WebRTC. docs/signaling.md is the specification.
 
 const BACKOFF_MS = [300, 1000, 2000, 4000, 8000];
 const HEARTBEAT_MS = 15000;
 const PATIENCE_MS = 6000;
 const OPEN_MS = 10000;
+/** Frames of ours that are kept until a resume tells which of them have arrived. */
+const KEPT = 200;
+/** Close codes after which coming back at once would only repeat what was wrong. */
+const SLOWLY = new Map([[4429, 5000], [4400, 2000], [1002, 2000], [1003, 2000], [1007, 2000], [1009, 2000]]);
+const SUPERSEDED = 4409;
 
-/** An id nobody can guess: whoever knew it could claim to be us. */
+/** An id nobody can guess: it is also the name under which a course client could come before us. */
 function freshUid() {
   return [...crypto.getRandomValues(new Uint8Array(12))].map((b) => b.toString(16).padStart(2, '0')).join('');
 }
 
 /**
  * Handlers, all called with plain values:
- * `joined()` a join is on its way; `member(uid, role, others)` somebody is here, and our role is to
- * 'offer' (we were first) or 'answer', `others` counts everybody present; `left(uid)`; `full()`;
- * `frame(cmd, uid, message)` sent by that member; `down(attempt)` no connection, the attempt-th in a row.
+ * `joined(members, returning)` a seat, and `[{uid, polite}]` of those before us; `resumed(members)` the same
+ * seat again, with members only if something was lost; `member(uid, returning)` somebody came, and we make
+ * the offer; `left(uid)`, `away(uid)`, `back(uid, lost)`; `refused(code)` no seat; `frame(cmd, uid, message)`
+ * sent by that member; `ice(configuration)`; `down(attempt)` no connection, the attempt-th in a row.
  */
 export class Signaling {
-  /** Our id in the room; a new one for each join, so that a ghost of us is never in the way. */
+  /** Our id in the room; a new one for each join that is not a return. */
   uid = freshUid();
   #room;
+  #token;
   #on;
   #socket = null;
   #attempt = 0;
   #timers = new Set();
   #closed = false;
-  #answersHeartbeats = false;
   #heard = 0;
-  #used = false;
+  #ticket = null;
+  /** Whether the seat is ours over this very connection. */
+  #seated = false;
+  /** Frames of the server in this seat. */
+  #received = 0;
+  /** Frames of ours in this seat: how many there were, and the last of them. */
+  #sent = 0;
+  #kept = [];
 
-  constructor(room, handlers) {
+  constructor(room, token, handlers) {
     this.#room = room;
+    this.#token = token;
     this.#on = handlers;
     this.#connect();
     addEventListener('online', this.#wake);
@@ -41,15 +55,14 @@ export class Signaling {
     return this.#socket?.readyState === WebSocket.OPEN;
   }
 
-  /** Sends one frame to a member; without a connection it is dropped, since a re-join starts afresh. */
+  /** Sends one frame to a member; without a connection it waits for the next one. */
   send(cmd, remoteUid, message) {
-    this.#write({ cmd, roomId: this.#room, uid: this.uid, remoteUid, msg: JSON.stringify(message) });
+    this.#say({ cmd, roomId: this.#room, uid: this.uid, remoteUid, msg: JSON.stringify(message) });
   }
 
-  /** Joins again with a new id (the room was full). */
+  /** Asks for a seat again: there was none. */
   rejoin() {
-    this.#write({ cmd: 'leave', roomId: this.#room, uid: this.uid });
-    if (this.connected) this.#join();
+    if (this.connected && !this.#seated) this.#join();
   }
 
   /** Asks whether the connection is alive, and gives it only a moment to answer. */
@@ -60,10 +73,10 @@ export class Signaling {
 
   /** Leaves the room and ends for good. */
   close() {
-    this.#write({ cmd: 'leave', roomId: this.#room, uid: this.uid });
+    if (this.#seated) this.#say({ cmd: 'leave' });
     this.#closed = true;
     removeEventListener('online', this.#wake);
-    this.#drop();
+    this.#drop(1000);
   }
 
   #wake = () => {
@@ -72,52 +85,60 @@ export class Signaling {
   };
 
   #join() {
-    if (this.#used) this.uid = freshUid();
-    this.#used = true;
-    this.#write({ cmd: 'join', roomId: this.#room, uid: this.uid });
-    this.#on.joined();
+    const token = this.#token ? { token: this.#token } : {};
+    this.#socket.send(JSON.stringify({ cmd: 'join', roomId: this.#room, uid: this.uid, ...token }));
   }
 
-  #write(frame) {
-    if (this.connected) this.#socket.send(JSON.stringify(frame));
+  /** A frame that counts: the server has the same number for it. */
+  #say(frame) {
+    if (!this.#ticket) return;
+    const text = JSON.stringify(frame);
+    this.#sent += 1;
+    this.#kept.push(text);
+    if (this.#kept.length > KEPT) this.#kept.shift();
+    if (this.#seated && this.connected) this.#socket.send(text);
   }
 
   #connect() {
     this.#drop();
     const address = new URL('/ws', location.href);
     address.protocol = address.protocol.replace('http', 'ws');
-    const socket = new WebSocket(address);
+    const socket = new WebSocket(address, 'callbox.v1');
     this.#socket = socket;
-    this.#answersHeartbeats = false;
     // A silent firewall would otherwise hold us here for minutes.
     this.#after(OPEN_MS, () => socket.readyState === WebSocket.CONNECTING && this.#lost());
     socket.onopen = () => {
-      this.#attempt = 0;
-      this.#join();
-      this.#heartbeat(PATIENCE_MS);
+      if (this.#ticket) socket.send(JSON.stringify({ cmd: 'resume', ticket: this.#ticket, received: this.#received }));
+      else this.#join();
+      // An answer is due in any case.
+      const asked = performance.now();
+      this.#after(PATIENCE_MS, () => this.#heard < asked && this.#lost());
     };
     socket.onmessage = ({ data }) => this.#read(data);
-    socket.onclose = () => this.#lost();
+    socket.onclose = ({ code }) => this.#lost(code);
   }
 
-  #lost() {
+  #lost(code = 0) {
     this.#drop();
     if (this.#closed) return;
-    const base = BACKOFF_MS[Math.min(this.#attempt, BACKOFF_MS.length - 1)];
     this.#attempt += 1;
+    this.#on.down(this.#attempt);
+    // The seat is served elsewhere: a page that was put to sleep and copied, perhaps.
+    if (code === SUPERSEDED) return;
+    const base = SLOWLY.get(code) ?? BACKOFF_MS[Math.min(this.#attempt, BACKOFF_MS.length) - 1];
     // Spread out: after a server's restart everybody comes back.
     this.#after(base * (0.75 + Math.random() / 2), () => this.#connect());
-    this.#on.down(this.#attempt);
   }
 
-  #drop() {
+  #drop(code) {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
+    this.#seated = false;
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+    socket.close(code);
   }
 
   #after(ms, run) {
@@ -129,11 +150,11 @@ export class Signaling {
   }
 
   #heartbeat(patience) {
+    if (!this.#seated) return;
     const asked = performance.now();
-    this.#write({ type: 'heartbeat' });
+    this.#say({ cmd: 'ping' });
     this.#after(patience, () => {
-      // A server that never answered one is not judged by it.
-      if (this.#answersHeartbeats && this.#heard < asked) this.#lost();
+      if (this.#heard < asked) this.#lost();
       else if (patience === PATIENCE_MS) this.#after(HEARTBEAT_MS - PATIENCE_MS, () => this.#heartbeat(PATIENCE_MS));
     });
   }
@@ -144,21 +165,70 @@ export class Signaling {
     try {
       frame = JSON.parse(text);
     } catch {
-      return;
+      frame = null;
     }
-    if (frame?.type === 'heartbeat reply') this.#answersHeartbeats = true;
+    if (frame?.cmd === 'joined') return this.#joined(frame);
+    if (frame?.cmd === 'resumed') return this.#resumed(frame);
+    if (this.#seated) this.#received += 1;
     switch (frame?.cmd) {
-      case 'resp-join':
-        return this.#on.member(frame.remoteUid, 'answer', frame.remoteIds?.length ?? 1);
       case 'new-peer':
-        return this.#on.member(frame.remoteUid, 'offer', 1);
+        return this.#on.member(frame.uid, frame.returning);
       case 'peer-leave':
-        return this.#on.left(frame.remoteUid);
+        return this.#on.left(frame.uid);
+      case 'peer-away':
+        return this.#on.away(frame.uid);
+      case 'peer-back':
+        return this.#on.back(frame.uid, frame.lost);
+      case 'ice-servers':
+        this.#ticket = frame.ticket;
+        return this.#on.ice(frame.ice);
       case 'full':
-        return this.#on.full();
+      case 'err-msg':
+        // What concerns single frames is no news to us: their receiver has left.
+        return this.#seated ? undefined : this.#refused(frame.code);
       default:
         if (frame?.cmd && frame.uid) this.#on.frame(frame.cmd, frame.uid, parse(frame.msg));
     }
+  }
+
+  #joined(frame) {
+    this.#seat(frame);
+    this.uid = frame.uid;
+    this.#received = 0;
+    this.#sent = 0;
+    this.#kept = [];
+    this.#on.ice(frame.ice);
+    this.#on.joined(frame.members, frame.returning);
+    this.#heartbeat(PATIENCE_MS);
+  }
+
+  #resumed(frame) {
+    this.#seat(frame);
+    this.#on.ice(frame.ice);
+    if (frame.lost) this.#received = frame.sent;
+    const missing = this.#sent - frame.received;
+    // Of what the server has not got, what is still here: the rest was too much to be kept.
+    const again = this.#kept.slice(-missing || this.#kept.length);
+    for (const text of again) this.#socket.send(text);
+    this.#sent = frame.received + again.length;
+    this.#kept = again;
+    this.#on.resumed(frame.lost ? frame.members : null);
+    this.#heartbeat(PATIENCE_MS);
+  }
+
+  #seat(frame) {
+    this.#attempt = 0;
+    this.#ticket = frame.ticket;
+    this.#seated = true;
+  }
+
+  #refused(code) {
+    const returning = Boolean(this.#ticket);
+    this.#ticket = null;
+    // The ticket is worth nothing any more: as somebody new, then, and past our own ghost.
+    if (returning || code === 'uid-taken') this.uid = freshUid();
+    if (code === 'bad-ticket' || code === 'uid-taken') this.#join();
+    else this.#on.refused(code);
   }
 }
 

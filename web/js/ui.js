@@ -113,11 +113,17 @@ const CARD = {
   calling: { title: 'state.calling', spinner: true },
   reconnecting: { title: 'state.reconnecting', what: 'state.reconnecting.do', spinner: true },
   full: { title: 'failed.full', what: 'failed.full.do', warn: true, retry: 'action.retry', home: true },
+  locked: { title: 'failed.locked', what: 'failed.locked.do', warn: true, retry: 'action.retry', home: true },
+  absent: { title: 'failed.absent', what: 'failed.absent.do', warn: true, retry: 'action.retry' },
+  token: { title: 'failed.token', what: 'failed.token.do', warn: true },
   server: { title: 'failed.server', what: 'failed.server.do', warn: true, spinner: true },
   path: { title: 'failed.path', what: 'failed.path.do', warn: true, retry: 'action.retry' },
   silent: { title: 'failed.silent', what: 'failed.silent.do', warn: true, retry: 'action.retry' },
   ended: { title: 'state.ended', what: 'state.ended.do', retry: 'action.rejoin', home: true },
 };
+
+/** Reasons to have no seat at all. */
+const FINAL = new Set(['full', 'locked', 'absent', 'token']);
 
 /** Which card a state shows; null when the picture speaks for itself. */
 function cardOf(state, evidence) {
@@ -133,7 +139,7 @@ export function showState(state, evidence, hasPicture) {
   const name = cardOf(state, evidence);
   root.dataset.phase = state.phase;
   root.dataset.peer = hasPicture ? 'yes' : 'no';
-  root.dataset.ended = state.phase === 'ended' || state.reason === 'full' ? 'yes' : 'no';
+  root.dataset.ended = state.phase === 'ended' || FINAL.has(state.reason) ? 'yes' : 'no';
   const card = name && CARD[name];
   $('card').hidden = !card;
   if (card) {
@@ -166,10 +172,9 @@ function say(text) {
 }
 
 /** What was tried on the way to "no path", a line each. */
-function triedLines({ relays, config }) {
+function triedLines({ relays }) {
   const lines = [t('tried.direct')];
-  if (config) lines.push(t('tried.config', { detail: config === 'network' ? '/ice' : `HTTP ${config}` }));
-  else if (!relays.length) lines.push(t('tried.none'));
+  if (!relays.length) lines.push(t('tried.none'));
   for (const { url, transport, result, detail } of relays) {
     const server = url.replace(/^turns?:/, '').replace(/\?.*/, '');
     lines.push(t(`tried.${result}`, { transport: transport.toUpperCase(), server, detail }));
@@ -181,6 +186,28 @@ function triedLines({ relays, config }) {
 export function showRemote(remote, connected) {
   $('remote-blank').hidden = !(connected && remote && !remote.video);
   $('peer-muted').hidden = !(connected && remote && !remote.audio);
+}
+
+/** Those who are in the call besides the one in the large picture: a tile each. */
+export function showOthers(others) {
+  const stage = $('stage');
+  const tiles = new Map([...all('#stage .peer[data-uid]')].map((tile) => [tile.dataset.uid, tile]));
+  for (const { uid, stream, remote, away } of others) {
+    let tile = tiles.get(uid);
+    if (tile) tiles.delete(uid);
+    else {
+      tile = $('peer-tile').content.firstElementChild.cloneNode(true);
+      tile.dataset.uid = uid;
+      stage.append(tile);
+    }
+    attach(tile.querySelector('video'), stream);
+    tile.querySelector('.blank').hidden = !remote || remote.video;
+    tile.querySelector('.badge').hidden = !remote || remote.audio;
+    tile.classList.toggle('away', away);
+  }
+  for (const tile of tiles.values()) tile.remove();
+  stage.style.setProperty('--columns', Math.ceil(Math.sqrt(others.length + 1)));
+  stage.dataset.many = others.length ? 'yes' : 'no';
 }
 
 /** The chip that names the path, and the dialog behind it. */

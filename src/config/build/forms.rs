@@ -74,6 +74,14 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, TextError> {
     }
 }
 
+/// A seat that nobody sits in is one that nobody else can have.
+pub(super) fn resume_window(text: &str) -> Result<Duration, TextError> {
+    match text::duration(text)? {
+        window if window <= Duration::from_secs(3600) => Ok(window),
+        _ => Err(TextError::Value("must not be longer than 1h".to_owned())),
+    }
+}
+
 /// A session description needs a few KiB; more than the upper bound is no message.
 pub(super) fn message_size(text: &str) -> Result<usize, TextError> {
     let size = text::size(text)?;
@@ -82,6 +90,14 @@ pub(super) fn message_size(text: &str) -> Result<usize, TextError> {
         false => Err(TextError::Value(format!(
             "{size} bytes are not between 4KiB and 16MiB"
         ))),
+    }
+}
+
+/// An origin, or `*` for each.
+pub(super) fn origin_or_all(text: &str) -> Result<String, TextError> {
+    match text.trim() {
+        "*" => Ok("*".to_owned()),
+        text => text::origin(text),
     }
 }
 

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+
 /// Longest name of a room, in bytes. No client we know of lets its user type more than 40 characters.
 pub const ROOM_NAME_MAX: usize = 256;
 
@@ -33,14 +35,18 @@ pub struct RoomName {
 impl RoomName {
     /// Checks a name. The empty one is allowed: clients in use send it when nothing was typed.
     pub fn new(namespace: Namespace, text: &str) -> Result<Self, NameError> {
-        check(text, ROOM_NAME_MAX)?;
         Ok(Self {
             namespace,
-            text: text.into(),
+            text: checked(text, ROOM_NAME_MAX)?,
         })
     }
 
-    /// The name as the client wrote it.
+    /// The set of rooms that it belongs to.
+    pub fn namespace(&self) -> Namespace {
+        self.namespace
+    }
+
+    /// The name, in Unicode's composed form.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -62,11 +68,10 @@ impl MemberId {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
-        check(text, MEMBER_ID_MAX)?;
-        Ok(Self(text.into()))
+        Ok(Self(checked(text, MEMBER_ID_MAX)?))
     }
 
-    /// The id as the client wrote it.
+    /// The id, in Unicode's composed form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -95,14 +100,24 @@ pub enum NameError {
     ControlCharacter,
 }
 
-fn check(text: &str, limit: usize) -> Result<(), NameError> {
+/// The name in the composed form (NFC): what looks the same and was typed on two systems is the
+/// same.
+fn checked(text: &str, limit: usize) -> Result<Arc<str>, NameError> {
+    // Before any work is done with it; and after, since a few characters grow.
     if text.len() > limit {
         return Err(NameError::TooLong { limit });
     }
     if text.chars().any(char::is_control) {
         return Err(NameError::ControlCharacter);
     }
-    Ok(())
+    if is_nfc(text) {
+        return Ok(text.into());
+    }
+    let composed: String = text.nfc().collect();
+    if composed.len() > limit {
+        return Err(NameError::TooLong { limit });
+    }
+    Ok(composed.into())
 }
 
 #[cfg(test)]
@@ -149,5 +164,23 @@ mod tests {
     #[test]
     fn namespaces_keep_equal_names_apart() {
         assert_ne!(RoomName::new(HERE, "123"), RoomName::new(THERE, "123"));
+    }
+
+    #[test]
+    fn a_name_typed_on_two_systems_is_one_name() {
+        let typed = ["caf\u{e9}", "cafe\u{301}"];
+        let [one, other] = typed.map(|text| RoomName::new(HERE, text).unwrap());
+        assert_eq!(one, other);
+        assert_eq!(other.as_str(), typed[0]);
+        assert_eq!(
+            MemberId::new(typed[0]).unwrap(),
+            MemberId::new(typed[1]).unwrap()
+        );
+        // Three bytes that become nine.
+        let grows = "\u{1d160}".repeat(ROOM_NAME_MAX / 4);
+        assert!(matches!(
+            RoomName::new(HERE, &grows),
+            Err(NameError::TooLong { .. })
+        ));
     }
 }

@@ -1,21 +1,45 @@
 //! One room: its members in the order in which they came.
 
-use super::{ConnectionId, MemberId};
+use super::log::{Budget, Log};
+use super::{ConnectionId, Door, Event, MemberId, Other, Payload, SeatId, Terms};
 
 /// Members are found by walking: a room holds a handful, and order is what the protocol asks for.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    members: Vec<Member>,
+#[derive(Debug)]
+pub(super) struct Room<T> {
+    members: Vec<Member<T>>,
+    pub(super) door: Door,
 }
 
 /// A seat that is taken.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) connection: ConnectionId,
+pub(super) struct Member<T> {
     pub(super) id: MemberId,
+    pub(super) seat: SeatId,
+    /// None while the seat is kept for somebody who lost theirs.
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) terms: Terms,
+    /// Of a seat that can be resumed. On the heap: most members of most dialects have none.
+    pub(super) log: Option<Box<Log<T>>>,
 }
 
-impl Room {
+impl<T> Default for Room<T> {
+    fn default() -> Self {
+        Self {
+            members: Vec::new(),
+            door: Door::Open,
+        }
+    }
+}
+
+impl<T: Payload> Member<T> {
+    /// Takes note of an event for this member. Gives the number it has there.
+    pub(super) fn record(&mut self, event: &Event<T>, budget: &mut Budget) -> Option<u64> {
+        let log = self.log.as_mut()?;
+        Some(log.record(event.clone(), budget))
+    }
+}
+
+impl<T> Room<T> {
     pub(super) fn len(&self) -> usize {
         self.members.len()
     }
@@ -24,39 +48,53 @@ impl Room {
         self.members.is_empty()
     }
 
-    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter()
+    pub(super) fn members_mut(&mut self) -> impl Iterator<Item = &mut Member<T>> {
+        self.members.iter_mut()
     }
 
-    pub(super) fn by_id(&self, id: &MemberId) -> Option<&Member> {
+    pub(super) fn by_id(&self, id: &MemberId) -> Option<&Member<T>> {
         self.members.iter().find(|member| member.id == *id)
     }
 
-    pub(super) fn by_connection(&self, connection: ConnectionId) -> Option<&Member> {
+    pub(super) fn by_connection(&self, connection: ConnectionId) -> Option<&Member<T>> {
         self.members
             .iter()
-            .find(|member| member.connection == connection)
+            .find(|member| member.connection == Some(connection))
     }
 
-    /// The one member besides `connection`, if there is exactly one.
-    pub(super) fn only_other(&self, connection: ConnectionId) -> Option<&Member> {
-        let mut others = self
-            .members
-            .iter()
-            .filter(|member| member.connection != connection);
-        let first = others.next();
-        if others.next().is_some() { None } else { first }
+    pub(super) fn by_connection_mut(&mut self, connection: ConnectionId) -> Option<&mut Member<T>> {
+        self.members
+            .iter_mut()
+            .find(|member| member.connection == Some(connection))
     }
 
-    pub(super) fn add(&mut self, connection: ConnectionId, id: MemberId) {
-        self.members.push(Member { connection, id });
+    pub(super) fn by_seat_mut(&mut self, seat: SeatId) -> Option<&mut Member<T>> {
+        self.members.iter_mut().find(|member| member.seat == seat)
     }
 
-    pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<Member> {
-        let at = self
-            .members
-            .iter()
-            .position(|member| member.connection == connection)?;
+    /// The others, as the member in `seat` sees them.
+    pub(super) fn others(&self, seat: SeatId) -> Vec<Other> {
+        let mut first = true;
+        let mut others = Vec::with_capacity(self.members.len().saturating_sub(1));
+        for member in &self.members {
+            if member.seat == seat {
+                first = false;
+            } else {
+                others.push(Other {
+                    member: member.id.clone(),
+                    first,
+                });
+            }
+        }
+        others
+    }
+
+    pub(super) fn add(&mut self, member: Member<T>) {
+        self.members.push(member);
+    }
+
+    pub(super) fn remove(&mut self, seat: SeatId) -> Option<Member<T>> {
+        let at = self.members.iter().position(|member| member.seat == seat)?;
         Some(self.members.remove(at))
     }
 }

@@ -4,15 +4,40 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
+use std::time::{Duration, Instant};
+
 use super::*;
+use crate::net::clock;
+
+mod resume;
 
 const SPACE: Namespace = Namespace::new("test");
 
+impl Payload for u32 {
+    fn weight(&self) -> usize {
+        4
+    }
+}
+
+const NOTHING_KEPT: Resume = Resume {
+    window: Duration::ZERO,
+    items: 0,
+    bytes: 0,
+    total: 0,
+    squeezed: 0,
+};
+
 fn rooms(capacity: usize, max_rooms: usize) -> Rooms<u32> {
-    Rooms::new(Limits {
+    rooms_keeping(NOTHING_KEPT, capacity, max_rooms)
+}
+
+fn rooms_keeping(resume: Resume, capacity: usize, max_rooms: usize) -> Rooms<u32> {
+    let limits = Limits {
         max_rooms,
         room_capacity: NonZeroUsize::new(capacity).unwrap(),
-    })
+        resume,
+    };
+    Rooms::new(limits, SeatId::new(u64::MAX))
 }
 
 fn at(number: u64) -> ConnectionId {
@@ -27,28 +52,44 @@ fn member(id: &str) -> MemberId {
     MemberId::new(id).unwrap()
 }
 
-fn drain<T>(core: &mut Rooms<T>) -> Vec<(u64, Event<T>)> {
+/// What comes out, with the seat's number left out where it does not matter.
+fn drain(core: &mut Rooms<u32>) -> Vec<(u64, Event<u32>)> {
     std::iter::from_fn(|| core.poll_delivery())
-        .map(|delivery| (delivery.to.number(), delivery.event))
+        .map(|Delivery { to, mut event, .. }| {
+            if let Event::Joined { ticket, .. } = &mut event {
+                ticket.seat = SeatId::new(0);
+            }
+            (to.number(), event)
+        })
         .collect()
 }
 
 fn join(core: &mut Rooms<u32>, connection: u64, name: &str, id: &str) -> Vec<(u64, Event<u32>)> {
-    core.handle_join(at(connection), room(name), member(id));
+    core.handle_join(at(connection), room(name), member(id), Terms::PLAIN);
     drain(core)
 }
 
-fn joined(name: &str, id: &str) -> Event<u32> {
-    Event::Joined {
-        room: room(name),
-        member: member(id),
-    }
+fn leave(core: &mut Rooms<u32>, connection: u64) {
+    core.handle_disconnect(at(connection), Departure::Lost, clock::now());
 }
 
-fn present(name: &str, id: &str) -> Event<u32> {
-    Event::Present {
-        room: room(name),
-        member: member(id),
+fn joined(name: &str, id: &str, others: &[&str]) -> Event<u32> {
+    Event::Joined {
+        ticket: Ticket {
+            room: room(name),
+            member: member(id),
+            seat: SeatId::new(0),
+            terms: Terms::PLAIN,
+        },
+        others: others
+            .iter()
+            .map(|id| Other {
+                member: member(id),
+                first: true,
+            })
+            .collect(),
+        door: Door::Open,
+        returning: false,
     }
 }
 
@@ -56,6 +97,7 @@ fn arrived(name: &str, id: &str) -> Event<u32> {
     Event::Arrived {
         room: room(name),
         member: member(id),
+        returning: false,
     }
 }
 
@@ -77,23 +119,17 @@ fn refused(name: &str, id: &str, why: Refusal) -> Event<u32> {
 #[test]
 fn members_meet_in_the_order_in_which_they_came() {
     let mut core = rooms(3, 9);
-    assert_eq!(join(&mut core, 1, "r", "a"), [(1, joined("r", "a"))]);
+    assert_eq!(join(&mut core, 1, "r", "a"), [(1, joined("r", "a", &[]))]);
     assert_eq!(
         join(&mut core, 2, "r", "b"),
-        [
-            (1, arrived("r", "b")),
-            (2, joined("r", "b")),
-            (2, present("r", "a")),
-        ]
+        [(1, arrived("r", "b")), (2, joined("r", "b", &["a"])),]
     );
     assert_eq!(
         join(&mut core, 3, "r", "c"),
         [
             (1, arrived("r", "c")),
             (2, arrived("r", "c")),
-            (3, joined("r", "c")),
-            (3, present("r", "a")),
-            (3, present("r", "b")),
+            (3, joined("r", "c", &["a", "b"])),
         ]
     );
 }
@@ -147,8 +183,7 @@ fn joining_again_under_another_id_is_leaving_and_coming() {
         [
             (1, left("r", "b")),
             (1, arrived("r", "c")),
-            (2, joined("r", "c")),
-            (2, present("r", "a")),
+            (2, joined("r", "c", &["a"])),
         ]
     );
 }
@@ -161,11 +196,11 @@ fn an_id_in_use_is_refused_and_free_again_when_its_connection_ends() {
         join(&mut core, 2, "r", "a"),
         [(2, refused("r", "a", Refusal::MemberTaken))]
     );
-    core.handle_disconnect(at(1));
+    leave(&mut core, 1);
     assert_eq!(drain(&mut core), []);
-    assert_eq!(join(&mut core, 2, "r", "a"), [(2, joined("r", "a"))]);
+    assert_eq!(join(&mut core, 2, "r", "a"), [(2, joined("r", "a", &[]))]);
     // The end of the first connection, heard of once more, is not the end of the second.
-    core.handle_disconnect(at(1));
+    leave(&mut core, 1);
     assert_eq!(core.members(), 1);
 }
 
@@ -176,7 +211,7 @@ fn moving_to_another_room_leaves_the_first() {
     join(&mut core, 2, "r", "b");
     assert_eq!(
         join(&mut core, 2, "s", "b"),
-        [(1, left("r", "b")), (2, joined("s", "b"))]
+        [(1, left("r", "b")), (2, joined("s", "b", &[]))]
     );
 }
 
@@ -188,7 +223,7 @@ fn the_last_room_may_be_swapped_for_another() {
         join(&mut core, 2, "s", "b"),
         [(2, refused("s", "b", Refusal::TooManyRooms))]
     );
-    assert_eq!(join(&mut core, 1, "s", "a"), [(1, joined("s", "a"))]);
+    assert_eq!(join(&mut core, 1, "s", "a"), [(1, joined("s", "a", &[]))]);
     join(&mut core, 2, "s", "b");
     assert_eq!(
         join(&mut core, 2, "r", "b"),
@@ -214,8 +249,12 @@ fn a_leave_that_names_somebody_else_is_nothing() {
         core.handle_leave(at(2), &claim);
         assert_eq!(drain(&mut core), []);
     }
+    let without_a_seat = Event::Failed {
+        to: None,
+        why: Failure::NotJoined,
+    };
     core.handle_leave(at(3), &Claim::default());
-    assert_eq!(drain(&mut core), []);
+    assert_eq!(drain(&mut core), [(3, without_a_seat)]);
     core.handle_leave(at(2), &Claim::default());
     assert_eq!(drain(&mut core), [(1, left("r", "b"))]);
 }
@@ -230,7 +269,7 @@ fn a_message_reaches_whom_it_names_and_only_from_whom_it_names() {
     let nobody = Claim::default();
     let to = |id| Recipient::Member(member(id));
 
-    core.handle_relay(at(1), &nobody, &to("c"), 7);
+    core.handle_relay(at(1), &nobody, &to("c"), &7);
     assert_eq!(drain(&mut core), [(3, Event::Relayed(7))]);
 
     let forged = Claim {
@@ -241,13 +280,18 @@ fn a_message_reaches_whom_it_names_and_only_from_whom_it_names() {
         room: Some(room("s")),
         member: None,
     };
-    core.handle_relay(at(1), &forged, &to("c"), 7);
-    core.handle_relay(at(1), &elsewhere, &to("d"), 7);
-    core.handle_relay(at(1), &nobody, &to("d"), 7);
-    core.handle_relay(at(1), &nobody, &to("a"), 7);
-    core.handle_relay(at(1), &nobody, &Recipient::OnlyOther, 7);
-    core.handle_relay(at(5), &nobody, &to("a"), 7);
+    core.handle_relay(at(1), &forged, &to("c"), &7);
+    core.handle_relay(at(1), &elsewhere, &to("d"), &7);
+    core.handle_relay(at(1), &nobody, &to("d"), &7);
+    core.handle_relay(at(1), &nobody, &to("a"), &7);
+    core.handle_relay(at(1), &nobody, &Recipient::OnlyOther, &7);
     assert_eq!(drain(&mut core), []);
+    core.handle_relay(at(5), &nobody, &to("a"), &7);
+    let without_a_seat = Event::Failed {
+        to: Some(member("a")),
+        why: Failure::NotJoined,
+    };
+    assert_eq!(drain(&mut core), [(5, without_a_seat)]);
     assert_eq!(core.counters().relayed, 1);
     assert_eq!(core.counters().undeliverable, 6);
 }
@@ -256,10 +300,10 @@ fn a_message_reaches_whom_it_names_and_only_from_whom_it_names() {
 fn a_message_for_the_only_other_member_needs_one() {
     let mut core = rooms(2, 9);
     join(&mut core, 1, "r", "a");
-    core.handle_relay(at(1), &Claim::default(), &Recipient::OnlyOther, 1);
+    core.handle_relay(at(1), &Claim::default(), &Recipient::OnlyOther, &1);
     assert_eq!(drain(&mut core), []);
     join(&mut core, 2, "r", "b");
-    core.handle_relay(at(1), &Claim::default(), &Recipient::OnlyOther, 2);
+    core.handle_relay(at(1), &Claim::default(), &Recipient::OnlyOther, &2);
     assert_eq!(drain(&mut core), [(2, Event::Relayed(2))]);
 }
 
@@ -301,12 +345,16 @@ impl Witness {
     /// Checks that an event makes sense to somebody who has seen what this one has seen.
     fn hear(&mut self, event: Event<u32>, senders: &HashMap<u32, u64>) {
         match event {
-            Event::Joined { room, member } => {
-                assert_ne!(self.seat, Some((room.clone(), member.clone())));
+            Event::Joined { ticket, others, .. } => {
+                let seat = Some((ticket.room, ticket.member));
+                assert_ne!(self.seat, seat);
+                self.seat = seat;
                 self.others.clear();
-                self.seat = Some((room, member));
+                for Other { member, .. } in others {
+                    assert!(self.others.insert(member.as_str().to_owned()));
+                }
             }
-            Event::Present { room, member } | Event::Arrived { room, member } => {
+            Event::Arrived { room, member, .. } => {
                 self.in_room(&room);
                 assert!(
                     self.others.insert(member.as_str().to_owned()),
@@ -321,6 +369,9 @@ impl Witness {
                 );
             }
             Event::Refused { .. } => {}
+            Event::Failed { why, .. } => {
+                assert_eq!((&self.seat, why), (&None, Failure::NotJoined));
+            }
             Event::Relayed(number) => {
                 assert!(self.seat.is_some(), "a message for somebody without a seat");
                 let from = senders[&number];
@@ -330,6 +381,7 @@ impl Witness {
                     "{before:?} then {number} from {from}"
                 );
             }
+            other => panic!("{other:?} is for those who come back"),
         }
     }
 
@@ -353,7 +405,8 @@ proptest! {
         for (number, act) in (1_u32..).zip(acts) {
             match act {
                 Act::Join(c, r, i) => {
-                    core.handle_join(at(c), room(&r.to_string()), member(&i.to_string()));
+                    let (name, id) = (room(&r.to_string()), member(&i.to_string()));
+                    core.handle_join(at(c), name, id, Terms::PLAIN);
                 }
                 Act::Leave(c) => {
                     core.handle_leave(at(c), &Claim::default());
@@ -373,14 +426,14 @@ proptest! {
                 Act::Relay(c, i) => {
                     senders.insert(number, c);
                     let to = Recipient::Member(member(&i.to_string()));
-                    core.handle_relay(at(c), &Claim::default(), &to, number);
+                    core.handle_relay(at(c), &Claim::default(), &to, &number);
                 }
                 Act::RelayAny(c) => {
                     senders.insert(number, c);
-                    core.handle_relay(at(c), &Claim::default(), &Recipient::OnlyOther, number);
+                    core.handle_relay(at(c), &Claim::default(), &Recipient::OnlyOther, &number);
                 }
                 Act::Disconnect(c) => {
-                    core.handle_disconnect(at(c));
+                    leave(&mut core, c);
                     forget(&mut witnesses, c);
                 }
             }
@@ -410,7 +463,7 @@ proptest! {
             }
         }
         for connection in 0..6 {
-            core.handle_disconnect(at(connection));
+            leave(&mut core, connection);
         }
         prop_assert_eq!((core.rooms(), core.members()), (0, 0));
         prop_assert!(core.rooms.is_empty() && core.seats.is_empty());

@@ -21,7 +21,7 @@ pub const NAMESPACE: Namespace = Namespace::new("course");
 
 /// Never carried from client to client: each would be taken for our own word, or means something
 /// to a server only (heartbeats and commands of related protocols).
-const NOT_RELAYED: [&str; 13] = [
+const NOT_RELAYED: [&str; 20] = [
     "resp-join",
     "new-peer",
     "peer-leave",
@@ -35,6 +35,14 @@ const NOT_RELAYED: [&str; 13] = [
     "register",
     "send",
     "",
+    // Words of the native dialect, whose clients sit in the same rooms.
+    "joined",
+    "resumed",
+    "peer-away",
+    "peer-back",
+    "locked",
+    "unlocked",
+    "ice-servers",
 ];
 
 /// What a frame asks for.
@@ -56,17 +64,19 @@ pub fn parse(text: &str) -> Result<Request, Malformed> {
     })
 }
 
-/// The frame that tells a client of `event`.
-pub fn encode<T>(event: &Event<T>) -> Option<String> {
+/// The frames that tell a client of `event`.
+pub fn encode<T>(event: &Event<T>) -> Vec<String> {
     let told = match event {
-        // A client alone in its room is told nothing, and the text of others is not ours to write.
-        Event::Joined { .. } | Event::Relayed(_) => return None,
-        Event::Present { room, member } => Told::RespJoin {
-            room: room.as_str(),
-            remote: member.as_str(),
-            remotes: [member.as_str()],
-        },
-        Event::Arrived { room, member } => Told::NewPeer(Peer::new(room, member)),
+        // One frame for each. A client alone in its room is told nothing.
+        Event::Joined { ticket, others, .. } => {
+            let frames = others.iter().map(|other| Told::RespJoin {
+                room: ticket.room.as_str(),
+                remote: other.member.as_str(),
+                remotes: [other.member.as_str()],
+            });
+            return frames.filter_map(|told| told.text()).collect();
+        }
+        Event::Arrived { room, member, .. } => Told::NewPeer(Peer::new(room, member)),
         Event::Left { room, member } => Told::PeerLeave(Peer::new(room, member)),
         Event::Refused { room, member, why } => {
             let refused = Refused {
@@ -74,13 +84,33 @@ pub fn encode<T>(event: &Event<T>) -> Option<String> {
                 uid: Some(member.as_str()),
                 msg: &why.to_string(),
             };
-            return match why {
+            let told = match why {
                 Refusal::Full => Told::Full(refused).text(),
-                Refusal::MemberTaken | Refusal::TooManyRooms => Told::ErrMsg(refused).text(),
+                _ => Told::ErrMsg(refused).text(),
             };
+            return told.into_iter().collect();
         }
+        // The text of others is not ours to write; of the rest these clients know nothing.
+        Event::Relayed(_)
+        | Event::Answered(_)
+        | Event::Resumed { .. }
+        | Event::Away { .. }
+        | Event::Back { .. }
+        | Event::Door { .. }
+        | Event::Failed { .. }
+        | Event::Superseded => return Vec::new(),
     };
-    told.text()
+    told.text().into_iter().collect()
+}
+
+/// Tells a client why it cannot join.
+pub fn deny(msg: &str) -> Option<String> {
+    let refused = Refused {
+        room: None,
+        uid: None,
+        msg,
+    };
+    Told::ErrMsg(refused).text()
 }
 
 /// The fields that a server of this protocol looks at. `msg` is not among them.
@@ -96,6 +126,9 @@ struct Frame<'a> {
     uid: Scalar<'a>,
     #[serde(borrow, default, rename = "remoteUid")]
     remote: Scalar<'a>,
+    /// Where the operator demands one, the page has been changed to bring it.
+    #[serde(borrow, default)]
+    token: Scalar<'a>,
 }
 
 impl Frame<'_> {
@@ -105,7 +138,11 @@ impl Frame<'_> {
             return refuse("join needs roomId and uid");
         };
         match (RoomName::new(NAMESPACE, room), MemberId::new(uid)) {
-            (Ok(room), Ok(member)) => Request::Join { room, member },
+            (Ok(room), Ok(member)) => Request::Join {
+                room,
+                member: Some(member),
+                token: self.token.as_str().map(str::to_owned),
+            },
             (Err(wrong), _) => refuse(&format!("roomId {wrong}")),
             (_, Err(wrong)) => refuse(&format!("uid {wrong}")),
         }
@@ -146,14 +183,7 @@ impl Frame<'_> {
 }
 
 fn refuse(msg: &str) -> Request {
-    let refused = Refused {
-        room: None,
-        uid: None,
-        msg,
-    };
-    Told::ErrMsg(refused)
-        .text()
-        .map_or(Request::Nothing, Request::Reply)
+    deny(msg).map_or(Request::Nothing, Request::Reply)
 }
 
 /// What we say to clients.

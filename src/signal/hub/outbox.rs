@@ -16,8 +16,8 @@ use crate::signal::core::Event;
 /// One thing to tell.
 #[derive(Debug)]
 pub(in crate::signal) enum Item {
-    /// In the words of the connection's dialect.
-    Event(Event<Utf8Bytes>),
+    /// In the words of the connection's dialect; the how-manieth of its seat, if it is counted.
+    Event(Event<Utf8Bytes>, Option<u64>),
     /// In these words.
     Text(Utf8Bytes),
 }
@@ -29,6 +29,8 @@ pub(in crate::signal) enum Cut {
     TooSlow,
     /// The process ends; what was in the queue is still to be taken.
     Restart,
+    /// The client has come back over another connection, which was given what was in the queue.
+    Superseded,
 }
 
 /// The queue ran over, now or before.
@@ -104,7 +106,7 @@ impl Outbox {
         let mut state = self.state();
         match state.cut {
             Some(Cut::TooSlow) => return Err(Overflow),
-            Some(Cut::Restart) => return Ok(()),
+            Some(Cut::Restart | Cut::Superseded) => return Ok(()),
             None => {}
         }
         let weight = item.weight();
@@ -133,10 +135,15 @@ impl Outbox {
 
     /// Nothing more will come. The first reason stays.
     pub(super) fn cut(&self, why: Cut) {
-        let state = self.state();
-        if state.cut.is_none() {
-            Self::end(state, why);
+        let mut state = self.state();
+        if state.cut.is_some() {
+            return;
         }
+        if why == Cut::Superseded {
+            state.items = VecDeque::new();
+            self.pool.give_back(std::mem::take(&mut state.bytes));
+        }
+        Self::end(state, why);
     }
 
     /// The next item, or why there will be none.
@@ -159,10 +166,10 @@ impl Outbox {
     }
 
     /// For a reader that cannot take anything now: ready once it would be in vain to go on waiting.
-    pub(in crate::signal) fn poll_overflow(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(in crate::signal) fn poll_in_vain(&self, cx: &Context<'_>) -> Poll<Cut> {
         let mut state = self.state();
-        if state.cut == Some(Cut::TooSlow) {
-            return Poll::Ready(());
+        if let Some(cut @ (Cut::TooSlow | Cut::Superseded)) = state.cut {
+            return Poll::Ready(cut);
         }
         state.wait(cx);
         Poll::Pending
@@ -203,8 +210,10 @@ impl Item {
     /// Bytes that this keeps in memory, about.
     fn weight(&self) -> usize {
         let text = match self {
-            Self::Event(Event::Relayed(text)) | Self::Text(text) => text.len(),
-            Self::Event(_) => 0,
+            Self::Event(Event::Relayed(text) | Event::Answered(text), _) | Self::Text(text) => {
+                text.len()
+            }
+            Self::Event(..) => 0,
         };
         text.saturating_add(size_of::<Self>())
     }
@@ -234,7 +243,7 @@ mod tests {
         let cx = Context::from_waker(Waker::noop());
         outbox.poll_take(&cx).map_ok(|item| match item {
             Item::Text(text) => text.len(),
-            Item::Event(_) => panic!("only texts were put in"),
+            Item::Event(..) => panic!("only texts were put in"),
         })
     }
 
@@ -310,8 +319,19 @@ mod tests {
         let outbox = outbox(1, 1000);
         let cx = Context::from_waker(Waker::noop());
         outbox.push(text(1)).unwrap();
-        assert_eq!(outbox.poll_overflow(&cx), Poll::Pending);
+        assert_eq!(outbox.poll_in_vain(&cx), Poll::Pending);
         assert_eq!(outbox.push(text(1)), Err(Overflow));
-        assert_eq!(outbox.poll_overflow(&cx), Poll::Ready(()));
+        assert_eq!(outbox.poll_in_vain(&cx), Poll::Ready(Cut::TooSlow));
+    }
+
+    #[test]
+    fn a_superseded_queue_is_dropped_and_its_reader_told_even_if_it_cannot_take() {
+        let outbox = outbox(4, 1000);
+        let cx = Context::from_waker(Waker::noop());
+        outbox.push(text(1)).unwrap();
+        outbox.cut(Cut::Superseded);
+        assert_eq!(outbox.poll_in_vain(&cx), Poll::Ready(Cut::Superseded));
+        assert_eq!(take(&outbox), Poll::Ready(Err(Cut::Superseded)));
+        assert_eq!(outbox.state().bytes, 0);
     }
 }

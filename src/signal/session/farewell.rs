@@ -12,12 +12,15 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
+use crate::signal::core::Departure;
+use crate::signal::dialect::Dialect;
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
-    /// The client closed it.
+    /// The client closed it, with or without a word.
     #[error("closed by the client")]
-    Closed,
+    Closed(Option<CloseCode>),
     /// The connection broke.
     #[error("connection lost: {0}")]
     Lost(Error),
@@ -51,21 +54,43 @@ pub(super) enum End {
     /// The process ends.
     #[error("service restart")]
     Restart,
+    /// The client has come back over another connection.
+    #[error("resumed over another connection")]
+    Superseded,
 }
 
 impl End {
     /// The close frame that tells the client; `None` where it has closed already, or cannot hear.
-    fn close_code(&self) -> Option<CloseCode> {
+    fn close_code(&self, dialect: Dialect) -> Option<CloseCode> {
+        // The codes of RFC 6455 do not say whether it is of any use to come back. Ours do, to
+        // clients that know them.
+        let ours = |code, else_: CloseCode| match dialect {
+            Dialect::Native => CloseCode::Library(code),
+            Dialect::Course => else_,
+        };
         Some(match self {
-            Self::Closed | Self::Lost(_) | Self::Stuck => return None,
+            Self::Closed(_) | Self::Lost(_) | Self::Stuck => return None,
             Self::Protocol(_) => CloseCode::Protocol,
             Self::Binary => CloseCode::Unsupported,
             Self::NotUtf8 => CloseCode::Invalid,
-            Self::TooFast | Self::Malformed | Self::Silent => CloseCode::Policy,
+            Self::Malformed => ours(4400, CloseCode::Policy),
+            Self::Silent => ours(4408, CloseCode::Policy),
+            Self::Superseded => ours(4409, CloseCode::Policy),
+            Self::TooFast => ours(4429, CloseCode::Policy),
             Self::TooBig => CloseCode::Size,
             Self::Restart => CloseCode::Restart,
             Self::TooSlow => CloseCode::Again,
         })
+    }
+
+    /// Whether the client is done, or may come back to its seat.
+    pub(super) fn departure(&self) -> Departure {
+        match self {
+            // A page that is left closes its sockets with 1001 by itself. Without any code it was
+            // a library or a script that has given up on this connection, not on the call.
+            Self::Closed(Some(CloseCode::Normal | CloseCode::Away)) => Departure::Left,
+            _ => Departure::Lost,
+        }
     }
 }
 
@@ -83,7 +108,7 @@ impl From<Error> for End {
 }
 
 /// Closes the connection in a way that lets the client learn why, within [`PATIENCE`].
-pub(super) async fn say<S>(mut socket: WebSocketStream<S>, end: End)
+pub(super) async fn say<S>(mut socket: WebSocketStream<S>, dialect: Dialect, end: End)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -91,7 +116,7 @@ where
         return;
     }
     let orderly = async {
-        if let Some(code) = end.close_code() {
+        if let Some(code) = end.close_code(dialect) {
             let frame = CloseFrame {
                 code,
                 reason: Utf8Bytes::from(end.to_string()),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::settings;
 
-/// The three clocks of a session.
+/// The clocks of a session.
 #[derive(Debug)]
 pub(super) struct Timing {
     ping_interval: Duration,
@@ -15,6 +15,8 @@ pub(super) struct Timing {
     next_ping: Instant,
     /// Since when the peer has not taken what we have for it.
     stuck: Option<Instant>,
+    /// When the client needs fresh credentials.
+    renewal: Option<Instant>,
 }
 
 /// What is to be done now.
@@ -26,6 +28,8 @@ pub(super) enum Due {
     Stuck,
     /// A ping is to be sent.
     Ping,
+    /// Fresh credentials are to be sent.
+    Renew,
     /// Nothing.
     Nothing,
 }
@@ -41,7 +45,13 @@ impl Timing {
             heard: now,
             next_ping: now + ping_interval,
             stuck: None,
+            renewal: None,
         }
+    }
+
+    /// Credentials have been sent, and are to be sent again at `at`.
+    pub(super) fn renew_at(&mut self, at: Instant) {
+        self.renewal = Some(at);
     }
 
     /// A frame came, whatever was in it.
@@ -61,9 +71,12 @@ impl Timing {
 
     /// When to ask [`Timing::due`] next.
     pub(super) fn deadline(&self) -> Instant {
-        let next = self.next_ping.min(self.heard + self.idle_timeout);
-        self.stuck
-            .map_or(next, |since| next.min(since + self.write_timeout))
+        let stuck = self.stuck.map(|since| since + self.write_timeout);
+        let silent = self.heard + self.idle_timeout;
+        [stuck, self.renewal]
+            .into_iter()
+            .flatten()
+            .fold(self.next_ping.min(silent), Instant::min)
     }
 
     /// What to do at `now`. A ping that is due is taken as sent.
@@ -79,6 +92,9 @@ impl Timing {
             // Whoever is talking gets one too: proxies in between count silence in each direction.
             self.next_ping = now + self.ping_interval;
             Due::Ping
+        } else if self.renewal.is_some_and(|at| now >= at) {
+            self.renewal = None;
+            Due::Renew
         } else {
             Due::Nothing
         }
@@ -94,21 +110,11 @@ const SHORTEST: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
     use crate::net::clock;
-    use std::num::NonZeroUsize;
 
     fn timing(now: Instant) -> Timing {
-        let settings = settings::Signaling {
-            path: "/ws".into(),
-            ping_interval: Duration::from_secs(20),
-            idle_timeout: Duration::from_secs(60),
-            room_capacity: NonZeroUsize::MIN,
-            max_message: 1,
-            max_rooms: 1,
-            messages_per_second: 1,
-            allowed_origins: Vec::new(),
-        };
-        Timing::new(&settings, now)
+        Timing::new(&Settings::builtin("/".into()).signaling, now)
     }
 
     const fn seconds(seconds: u64) -> Duration {
@@ -160,5 +166,17 @@ mod tests {
         timing.stuck(start + seconds(15));
         assert_eq!(timing.due(start + seconds(30)), Due::Ping);
         assert_eq!(timing.deadline(), start + seconds(35));
+    }
+
+    #[test]
+    fn credentials_are_renewed_once_at_their_time() {
+        let start = clock::now();
+        let mut timing = timing(start);
+        timing.renew_at(start + seconds(7));
+        assert_eq!(timing.deadline(), start + seconds(7));
+        assert_eq!(timing.due(start + seconds(6)), Due::Nothing);
+        assert_eq!(timing.due(start + seconds(7)), Due::Renew);
+        assert_eq!(timing.due(start + seconds(8)), Due::Nothing);
+        assert_eq!(timing.deadline(), start + seconds(20));
     }
 }

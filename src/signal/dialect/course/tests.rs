@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::*;
+use crate::signal::core::{Door, Other, SeatId, Terms, Ticket};
 
 fn room(name: &str) -> RoomName {
     RoomName::new(NAMESPACE, name).unwrap()
@@ -21,7 +23,10 @@ fn claim(room_name: Option<&str>, id: Option<&str>) -> Claim {
 }
 
 fn told(event: &Event<()>) -> Option<Value> {
-    encode(event).map(|text| serde_json::from_str(&text).unwrap())
+    let mut frames = encode(event);
+    assert!(frames.len() < 2);
+    let text = frames.pop()?;
+    Some(serde_json::from_str(&text).unwrap())
 }
 
 fn reply_to(text: &str) -> Option<Value> {
@@ -35,7 +40,8 @@ fn reply_to(text: &str) -> Option<Value> {
 fn a_join_names_room_and_member() {
     let expected = Ok(Request::Join {
         room: room("123"),
-        member: member("k3x9"),
+        member: Some(member("k3x9")),
+        token: None,
     });
     for text in [
         r#"{"cmd":"join","roomId":"123","uid":"k3x9"}"#,
@@ -55,7 +61,8 @@ fn a_room_id_may_be_a_number() {
     ] {
         let expected = Request::Join {
             room: room(name),
-            member: member("a"),
+            member: Some(member("a")),
+            token: None,
         };
         assert_eq!(parse(text), Ok(expected), "{text}");
     }
@@ -254,19 +261,10 @@ fn every_event_has_the_words_that_each_variant_of_the_client_reads() {
     let (room, id) = (room("房\"1"), member("aa"));
     let (here, who) = (room.clone(), id.clone());
     assert_eq!(
-        told(&Event::Present {
-            room: here,
-            member: who
-        }),
-        Some(
-            json!({"cmd": "resp-join", "roomId": "房\"1", "remoteUid": "aa", "remoteIds": ["aa"]})
-        )
-    );
-    let (here, who) = (room.clone(), id.clone());
-    assert_eq!(
         told(&Event::Arrived {
             room: here,
-            member: who
+            member: who,
+            returning: false,
         }),
         Some(json!({"cmd": "new-peer", "roomId": "房\"1", "uid": "aa", "remoteUid": "aa"}))
     );
@@ -278,7 +276,34 @@ fn every_event_has_the_words_that_each_variant_of_the_client_reads() {
         }),
         Some(json!({"cmd": "peer-leave", "roomId": "房\"1", "uid": "aa", "remoteUid": "aa"}))
     );
-    assert_eq!(told(&Event::Joined { room, member: id }), None);
+    let joined = |others: &[&str]| {
+        let event = Event::<()>::Joined {
+            ticket: Ticket {
+                room: room.clone(),
+                member: id.clone(),
+                seat: SeatId::new(1),
+                terms: Terms::PLAIN,
+            },
+            others: others
+                .iter()
+                .map(|id| Other {
+                    member: member(id),
+                    first: true,
+                })
+                .collect(),
+            door: Door::Open,
+            returning: false,
+        };
+        let frames = encode(&event);
+        let values: Vec<Value> = frames
+            .iter()
+            .map(|text| serde_json::from_str(text).unwrap())
+            .collect();
+        values
+    };
+    assert_eq!(joined(&[]), [] as [Value; 0]);
+    let present = |id: &str| json!({"cmd": "resp-join", "roomId": "房\"1", "remoteUid": id, "remoteIds": [id]});
+    assert_eq!(joined(&["x", "y"]), [present("x"), present("y")]);
 }
 
 #[test]
@@ -322,11 +347,13 @@ proptest! {
     #[test]
     fn any_valid_name_survives_the_way_in_and_out(name in "\\PC{0,64}", id in "\\PC{1,16}") {
         let text = json!({"cmd": "join", "roomId": &name, "uid": &id}).to_string();
-        let Ok(Request::Join { room, member }) = parse(&text) else {
+        let Ok(Request::Join { room, member: Some(member), .. }) = parse(&text) else {
             return Err(TestCaseError::fail(text));
         };
+        let composed = |text: &str| text.nfc().collect::<String>();
+        let (name, id) = (composed(&name), composed(&id));
         prop_assert_eq!(room.as_str(), &name);
-        let said = told(&Event::Arrived { room, member }).unwrap();
+        let said = told(&Event::Arrived { room, member, returning: false }).unwrap();
         prop_assert_eq!(&said["roomId"], &json!(name));
         prop_assert_eq!(&said["remoteUid"], &json!(id));
     }
