@@ -16,7 +16,7 @@ pub(super) fn unfit(name: &str) -> Option<&'static str> {
         name.strip_suffix(*domain)
             .is_some_and(|before| before.is_empty() || before.ends_with('.'))
     };
-    if NOWHERE.iter().any(|domain| inside(&domain)) {
+    if NOWHERE.iter().any(inside) {
         return Some("is not in the public DNS");
     }
     if name.contains('_') {
