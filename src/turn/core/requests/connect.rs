@@ -50,7 +50,8 @@ impl Server {
             Verdict::InternalOnly => host.is_listening(family, peer.port()),
             Verdict::Denied(_) => false,
         };
-        if !reachable {
+        // TCP would connect the relay's socket with itself.
+        if !reachable || peer == relay.advertised {
             return Err(self.forbid());
         }
         if self.is_connected(slot, peer) {
