@@ -38,6 +38,8 @@ use self::proxy::Proxy;
 use self::router::Route;
 use self::serve::Reply;
 use crate::assets::Assets;
+use crate::cert::CertStore;
+use crate::config::settings::Hsts;
 use crate::config::{Secret, Settings, settings};
 use crate::ice::Endpoints;
 use crate::limit::PrefixLimiter;
@@ -63,6 +65,8 @@ pub struct Parts {
     pub hub: Hub,
     /// Shared secret of TURN credentials.
     pub secret: Secret,
+    /// The current certificate.
+    pub certificates: CertStore,
     /// Where STUN and TURN are listening.
     pub endpoints: Endpoints,
 }
@@ -99,6 +103,8 @@ struct Inner {
     assets: Assets,
     hub: Hub,
     secret: Secret,
+    certificates: CertStore,
+    hsts: Hsts,
     endpoints: Endpoints,
     hosts: Vec<String>,
     signaling: settings::Signaling,
@@ -129,6 +135,8 @@ impl Services {
             assets: parts.assets,
             hub: parts.hub,
             secret: parts.secret,
+            certificates: parts.certificates,
+            hsts: settings.front.hsts,
             endpoints: parts.endpoints,
             hosts: settings.host.clone(),
             signaling: settings.signaling.clone(),
@@ -178,7 +186,9 @@ impl Services {
         }
         if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {
             let answered = proxy.forward::<I>(request, own.as_ref(), client).await;
-            return self.proxied(answered, own.as_ref());
+            let mut response = self.proxied(answered, own.as_ref());
+            self.insist(&mut response);
+            return response;
         }
         let route = router::route(
             request.method(),
@@ -209,6 +219,7 @@ impl Services {
             Route::NotFound => page::text(StatusCode::NOT_FOUND, "Not found\n"),
         };
         self.secure(&mut response, own.as_ref());
+        self.insist(&mut response);
         if head {
             // HTTP/1 leaves the body out by itself; on HTTP/2 it would break the stream.
             let length = response.body().size_hint().exact().map(HeaderValue::from);
@@ -220,6 +231,20 @@ impl Services {
             *response.body_mut() = Answer::empty();
         }
         response
+    }
+
+    /// Tells browsers to come by HTTPS only. With a certificate that they do not trust, that would
+    /// lock people out.
+    fn insist(&self, response: &mut Reply) {
+        let status = self.inner.certificates.status();
+        let is_strict = match self.inner.hsts {
+            Hsts::Auto => status.is_publicly_valid(),
+            Hsts::On => !status.is_self_signed(),
+            Hsts::Off => false,
+        };
+        if is_strict {
+            headers::strict(response.headers_mut());
+        }
     }
 
     async fn file(&self, method: &Method, sent: &HeaderMap, path: &str) -> Reply {

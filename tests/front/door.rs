@@ -10,7 +10,8 @@ use std::time::Duration;
 use callbox::assets::{Assets, Embedded, Variant};
 use callbox::cert::{CertStore, self_signed};
 use callbox::config::settings::{
-    Admin, ExternalIp, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls, Turn, Web,
+    Admin, ExternalIp, Front, Hsts, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls,
+    Turn, Web,
 };
 use callbox::config::{Secret, Settings};
 use callbox::front::{self, Listener, Role, Stats};
@@ -152,6 +153,7 @@ impl Setup {
                 &drain,
             ),
             secret: Secret::new(SECRET),
+            certificates: certificates.clone(),
             endpoints: self.endpoints,
         };
         let services = Services::new(&self.settings, parts).unwrap();
@@ -382,6 +384,7 @@ pub(crate) fn settings() -> Settings {
             https: Vec::new(),
             http: Vec::new(),
             redirect: true,
+            hsts: Hsts::Auto,
             handshake_timeout: PATIENCE,
             header_timeout: PATIENCE,
             idle_timeout: PATIENCE,

@@ -47,7 +47,11 @@ const TABLE: &[Row] = &[
     module(1, "net", &["net::clock"]),
     module(1, "net::clock", &[]),
     module(1, "state", &["net::clock"]),
-    module(1, "cert", &["state", "net", "net::clock", "shutdown"]),
+    module(
+        1,
+        "cert",
+        &["state", "net", "net::clock", "shutdown", "telemetry"],
+    ),
     module(1, "cluster", &["net", "net::clock", "shutdown"]),
     module(1, "assets", &["net::clock"]),
     module(1, "config", &[]),
