@@ -185,8 +185,9 @@ impl Services {
             return response;
         }
         if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {
-            let answered = proxy.forward::<I>(request, own.as_ref(), client).await;
-            let mut response = self.proxied(answered, own.as_ref());
+            // Apart, or the future of every page would be as large as this one.
+            let forwarded = Box::pin(proxy.forward::<I>(request, own.as_ref(), client));
+            let mut response = self.proxied(forwarded.await, own.as_ref());
             self.insist(&mut response);
             return response;
         }

@@ -3,7 +3,7 @@
 pub mod abort;
 pub mod alive;
 pub mod clock;
-pub mod coalesced;
+pub mod corked;
 pub mod holder;
 pub mod interface;
 pub mod listen;

@@ -25,7 +25,7 @@ use super::redirect::To;
 use super::{Services, redirect};
 use crate::net::abort::Abort;
 use crate::net::clock;
-use crate::net::coalesced::Coalesced;
+use crate::net::corked::Corked;
 use crate::shutdown::Drain;
 
 /// Whose connection it is.
@@ -80,6 +80,7 @@ where
     drive(
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
+        |_| Poll::Ready(Ok(())),
         &Batch::default(),
         &activity,
         &served,
@@ -117,12 +118,14 @@ where
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let io = Coalesced::new(Metered::new(io, activity.clone()));
+    let io = Corked::new(Metered::new(io, activity.clone()));
+    let corked = io.clone();
     let connection = builder.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     drive(
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
+        |cx| corked.poll_uncork(cx),
         &batch,
         &activity,
         &served,
@@ -153,6 +156,7 @@ where
     drive(
         &mut connection,
         |connection| connection.as_mut().graceful_shutdown(),
+        |_| Poll::Ready(Ok(())),
         &Batch::default(),
         &activity,
         &services,
@@ -177,6 +181,7 @@ fn http1_builder() -> http1::Builder {
 async fn drive<C>(
     connection: &mut Pin<&mut C>,
     goodbye: impl Fn(&mut Pin<&mut C>),
+    uncork: impl Fn(&mut Context<'_>) -> Poll<io::Result<()>>,
     batch: &Batch,
     activity: &Shared,
     services: &Services,
@@ -208,6 +213,10 @@ async fn drive<C>(
                 break;
             }
         }
+        if let Poll::Ready(Err(error)) = uncork(cx) {
+            tracing::debug!(%error, "connection broke");
+            return Poll::Ready(None);
+        }
         loop {
             // Whatever moves the deadline happens in that poll, or wakes us for the next one.
             let (deadline, late) = activity.deadline(limits);
@@ -236,7 +245,12 @@ async fn drive<C>(
     match late {
         Late::Idle => {
             goodbye(connection);
-            let _ = tokio::time::timeout(GOODBYE, connection.as_mut()).await;
+            let ended = poll_fn(|cx| {
+                let ended = connection.as_mut().poll(cx);
+                let _ = uncork(cx);
+                ended
+            });
+            let _ = tokio::time::timeout(GOODBYE, ended).await;
         }
         Late::Stalled | Late::Flooding => activity.note(|activity, _| activity.cut()),
     }

@@ -80,6 +80,27 @@ async fn the_key_exchange_is_post_quantum_and_a_second_visit_resumes() {
 }
 
 #[tokio::test]
+async fn clients_of_tls_1_2_resume_as_well_and_on_either_port() {
+    let door = Door::open().await;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(door.certificate.clone()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut kinds = Vec::new();
+    // A TURN client that comes back may come to the other port.
+    for address in [door.https, door.https, door.turn] {
+        let stream = tls(address, config.clone()).await.unwrap();
+        kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+    }
+    assert_eq!(kinds[0], HandshakeKind::Full);
+    assert_eq!(kinds[1..], [HandshakeKind::Resumed, HandshakeKind::Resumed]);
+}
+
+#[tokio::test]
 async fn plain_http_on_the_https_port_is_sent_to_https_on_the_same_port() {
     let door = Door::open().await;
     let port = door.https.port();
