@@ -20,7 +20,7 @@ use crate::cert::self_signed::{self, SelfSignedError};
 use crate::cert::{CertStore, files};
 use crate::cli::try_call;
 use crate::config::Settings;
-use crate::config::settings::Tls;
+use crate::config::settings::{Auth, Tls};
 use crate::front::{self, Listener, Role, TlsError};
 use crate::http::{self, Services, To};
 use crate::ice::{Endpoints, Issuer};
@@ -29,6 +29,7 @@ use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
+use crate::signal::keyring::{Keyring, KeyringError};
 use crate::signal::reception::Reception;
 use crate::state::{StateDir, StateError};
 use crate::turn;
@@ -71,6 +72,9 @@ pub enum Error {
     /// Our own certificate.
     #[error(transparent)]
     SelfSigned(#[from] SelfSignedError),
+    /// The keys of tokens.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -91,6 +95,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Unauthenticated TURN answers a second to one /24 or /56. Far above what a school behind one
 /// address needs, far below what would make us worth using as a reflector.
 const UNAUTHENTICATED_PER_SECOND: u32 = 1000;
+
+/// How often the files with the keys of tokens are looked at.
+const KEY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs until told to end.
 pub async fn run(plan: Plan) -> Result<(), Error> {
@@ -161,6 +168,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             policy: settings.ice.policy,
             extra_servers: settings.ice.extra_servers.clone(),
         },
+        keyring(&settings, &drain)?,
     );
     let services = Services::new(
         &settings,
@@ -368,6 +376,22 @@ fn turn_config(
         }),
         unauthenticated_per_second: UNAUTHENTICATED_PER_SECOND,
     }
+}
+
+/// The keys of tokens, if joining needs one.
+fn keyring(settings: &Settings, drain: &Drain) -> Result<Option<Arc<Keyring>>, Error> {
+    let Auth::Token(files) = &settings.signaling.auth else {
+        return Ok(None);
+    };
+    let keyring = Arc::new(Keyring::open(files)?);
+    let (watch, end) = (Arc::clone(&keyring).watch(KEY_INTERVAL), drain.clone());
+    drain.spawn(async move {
+        tokio::select! {
+            () = watch => {}
+            () = end.begun() => {}
+        }
+    });
+    Ok(Some(keyring))
 }
 
 /// The configured realm, else the first name, unless it is too long for a small 401.

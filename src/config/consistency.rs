@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::settings::{ExternalIp, Network, Settings, Tls};
+use super::settings::{Auth, ExternalIp, Network, Settings, Tls};
 use crate::net::reach::{Reach, reach};
 
 /// Two settings that exclude each other.
@@ -25,6 +25,12 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
                 "must be longer than signaling.ping_interval ({:?}), or every quiet client is cut off",
                 signaling.ping_interval
             ),
+        });
+    }
+    if signaling.auth == Auth::Token(Vec::new()) {
+        conflicts.push(Conflict {
+            key: "signaling.token_keys",
+            what: "signaling.auth = \"token\" needs at least one file with a key".to_owned(),
         });
     }
     if settings.front.https.is_empty() {

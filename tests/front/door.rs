@@ -20,6 +20,7 @@ use callbox::net::clock;
 use callbox::net::stream::ClientStream;
 use callbox::shutdown::Drain;
 use callbox::signal::hub::Hub;
+use callbox::signal::keyring::Keyring;
 use callbox::signal::reception::Reception;
 use callbox::state::StateDir;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -90,6 +91,7 @@ pub(crate) struct Setup {
     pub(crate) assets: Assets,
     pub(crate) endpoints: Endpoints,
     pub(crate) redirect: bool,
+    pub(crate) keyring: Option<Arc<Keyring>>,
 }
 
 impl Default for Setup {
@@ -103,6 +105,7 @@ impl Default for Setup {
                 tls_port: Some(8443),
             },
             redirect: true,
+            keyring: None,
         }
     }
 }
@@ -148,6 +151,7 @@ impl Setup {
                         policy: self.settings.ice.policy,
                         extra_servers: Vec::new(),
                     },
+                    self.keyring,
                 ),
                 &drain,
             ),
