@@ -12,15 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
+use crate::admin::{self, Panel};
 use crate::assets::{Assets, DirectoryError};
 use crate::cert::files::FilesError;
 use crate::cert::self_signed::{self, SelfSignedError};
 use crate::cert::{CertStore, files};
 use crate::cli::try_call;
 use crate::config::Settings;
-use crate::config::settings::{Auth, Tls};
+use crate::config::settings::{self, Auth, Tls};
 use crate::front::{self, Listener, Role, TlsError};
 use crate::http::{self, Services, To};
 use crate::ice::{Endpoints, Issuer};
@@ -32,10 +35,12 @@ use crate::signal::hub::Hub;
 use crate::signal::keyring::{Keyring, KeyringError};
 use crate::signal::reception::Reception;
 use crate::state::{StateDir, StateError};
+use crate::telemetry::metrics::{Metrics, Process};
 use crate::turn;
 use crate::turn::core::auth::MAX_REALM;
 use crate::turn::core::quota::Quota;
-use crate::turn::core::{Config, Credentials, Policy, Pool};
+use crate::turn::core::{Config, Credentials, Discovery, Policy, Pool};
+use crate::turn::io::TurnMetrics;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -109,7 +114,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    raise_file_limit();
+    raise_file_limit(&settings, mode);
     let mut signals = Signals::new().map_err(|error| Error::System("signals", error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let state = StateDir::open(&settings.state_dir)?;
@@ -134,6 +139,8 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     let https = endpoints.tls_port;
     let (udp, listeners) = bound.split(&settings)?;
 
+    let admin = admin_listeners(&settings.admin, mode)?;
+
     let workers = turn::io::start(turn::io::Plan {
         config: turn_config(
             &settings,
@@ -142,6 +149,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             secret.expose(),
             nonce_secret.expose(),
             &listeners,
+            &udp,
         ),
         relay_bind: relay_bind(&advertised, &local),
         pool: Pool::new(
@@ -170,28 +178,47 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         },
         keyring(&settings, &drain)?,
     );
+    let hub = Hub::start(&settings.signaling, reception, &drain);
     let services = Services::new(
         &settings,
         http::Parts {
             assets,
-            hub: Hub::start(&settings.signaling, reception, &drain),
+            hub: hub.clone(),
             secret,
             endpoints,
         },
     )?;
-    front::serve(
+    let stats = front::serve(
         listeners,
-        services,
+        services.clone(),
         certificates,
         provider,
         workers.sink(),
         &settings.front,
         &drain,
     )?;
+    let asked_to_drain = Arc::new(Notify::new());
+    let mut metrics = Metrics::default();
+    metrics.add(Process::new(Duration::from_secs(clock::unix_time())));
+    metrics.add(workers.metrics());
+    metrics.add(hub.clone());
+    metrics.add(services);
+    metrics.add(stats);
+    let panel = Panel {
+        metrics,
+        status: status(workers.metrics(), hub, drain.clone()),
+        begin_drain: Box::new({
+            let asked = Arc::clone(&asked_to_drain);
+            move || asked.notify_one()
+        }),
+        token: settings.admin.token.clone(),
+    };
+    admin::serve(admin, panel, &drain);
     announce(mode, https, &advertised, endpoints);
 
     tokio::select! {
         () = signals.next() => {}
+        () = asked_to_drain.notified() => tracing::info!("asked to drain by the admin listener"),
         () = reload.run() => {}
     }
     tracing::info!("stopping; once more stops at once");
@@ -224,12 +251,25 @@ pub fn seed_early() {
     }
 }
 
-fn raise_file_limit() {
-    match sys::raise_file_limit() {
-        Ok(limit) => tracing::debug!(limit, "open files"),
+/// Each connection is a file, and so is each relayed address.
+fn raise_file_limit(settings: &Settings, mode: Mode) {
+    let ports = settings.turn.relay_ports.len() as u64;
+    let wanted = settings.front.max_connections.get() as u64 + ports + OTHER_FILES;
+    match sys::raise_file_limit(wanted) {
+        Ok(limit) if mode == Mode::Try => tracing::debug!(limit, "open files"),
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            wanted,
+            "fewer files may be open than front.max_connections and turn.relay_ports can take up: \
+             raise the hard limit (LimitNOFILE= of systemd, --ulimit nofile= of Docker), or lower those"
+        ),
+        Ok(limit) => tracing::info!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
 }
+
+/// Listeners, workers, the runtime, files of pages that are being read.
+const OTHER_FILES: u64 = 1000;
 
 fn certificate(
     settings: &Settings,
@@ -249,6 +289,56 @@ fn certificate(
         }
     };
     Ok(CertStore::new(key))
+}
+
+/// The listeners of the admin panel. The default address may well be taken: by another program that
+/// likes its number, or by another appliance.
+fn admin_listeners(admin: &settings::Admin, mode: Mode) -> Result<Vec<TcpListener>, Error> {
+    let mut listeners = Vec::new();
+    let addresses = match mode {
+        Mode::Serve => admin.listen.as_slice(),
+        Mode::Try => &[],
+    };
+    for address in addresses {
+        match listen::tcp(*address, "[admin] listen") {
+            Ok(listener) => listeners.push(
+                TcpListener::from_std(listener)
+                    .map_err(|error| Error::System("admin listener", error))?,
+            ),
+            Err(error) if error.in_use() && !admin.chosen => {
+                tracing::warn!("no metrics and no health check: {error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(listeners)
+}
+
+/// What `/readyz` says.
+fn status(
+    turn: TurnMetrics,
+    hub: Hub,
+    drain: Drain,
+) -> Box<dyn Fn() -> (serde_json::Value, bool) + Send + Sync> {
+    let started = clock::now();
+    Box::new(move || {
+        let signaling = hub.stats().snapshot();
+        let ready = !drain.is_begun();
+        let status = serde_json::json!({
+            "service": "callbox",
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": ready,
+            "draining": drain.is_begun(),
+            "uptime_seconds": clock::now().duration_since(started).as_secs(),
+            "turn": { "allocations": turn.allocations() },
+            "signaling": {
+                "connections": signaling.connections,
+                "rooms": signaling.rooms,
+                "members": signaling.members,
+            },
+        });
+        (status, ready)
+    })
 }
 
 /// Every socket that listens.
@@ -272,11 +362,12 @@ impl Bound {
                 .map(|address| listen::tcp(*address, setting))
                 .collect::<Result<Vec<_>, _>>()
         };
+        let turn: Vec<SocketAddr> = settings.turn_tcp().collect();
         let workers = settings.turn.workers;
         Ok(Self {
             https: tcp(&settings.front.https, https)?,
             http: tcp(&settings.front.http, "[front] http")?,
-            turn: tcp(&settings.turn.listen, "[turn] listen")?,
+            turn: tcp(&turn, "[turn] listen")?,
             udp: settings
                 .turn
                 .listen
@@ -295,7 +386,8 @@ impl Bound {
         let udp = self.udp.first().and_then(|group| group.first());
         Endpoints {
             udp_port: udp.and_then(|socket| Some(socket.local_addr().ok()?.port())),
-            tcp_port: tcp(&self.turn),
+            // The HTTPS port takes it too.
+            tcp_port: tcp(&self.turn).or_else(|| tcp(&self.https)),
             tls_port: tcp(&self.https),
         }
     }
@@ -321,7 +413,7 @@ impl Bound {
             (self.turn, Role::Turn, To::Nowhere),
         ] {
             for socket in sockets {
-                let socket = tokio::net::TcpListener::from_std(socket)
+                let socket = TcpListener::from_std(socket)
                     .map_err(|error| Error::System("listener", error))?;
                 listeners.push(Listener {
                     socket,
@@ -341,6 +433,7 @@ fn turn_config(
     secret: &[u8],
     nonce_secret: &[u8],
     listeners: &[Listener],
+    udp: &[Vec<UdpSocket>],
 ) -> Config {
     let turn = &settings.turn;
     let users = turn
@@ -375,6 +468,9 @@ fn turn_config(
             Arc::new([rate(), rate()])
         }),
         unauthenticated_per_second: UNAUTHENTICATED_PER_SECOND,
+        discovery: turn.discovery.then(|| Arc::new(discovery(udp))),
+        classic_stun: turn.classic_stun,
+        tcp_relays: turn.tcp_relays,
     }
 }
 
@@ -392,6 +488,13 @@ fn keyring(settings: &Settings, drain: &Drain) -> Result<Option<Arc<Keyring>>, E
         }
     });
     Ok(Some(keyring))
+}
+
+/// Every worker has the same listening sockets.
+fn discovery(udp: &[Vec<UdpSocket>]) -> Discovery {
+    let sockets = udp.first().map(Vec::as_slice).unwrap_or_default();
+    let addresses = sockets.iter().map(UdpSocket::local_addr);
+    Discovery::new(&addresses.collect::<Result<Vec<_>, _>>().unwrap_or_default())
 }
 
 /// The configured realm, else the first name, unless it is too long for a small 401.

@@ -70,6 +70,8 @@ pub struct Found {
     pub content_type: &'static str,
     /// Its entity tag, quotes included.
     pub etag: Cow<'static, str>,
+    /// Unix time of its last change, where that says something.
+    pub modified: Option<u64>,
     /// How `content` is compressed.
     pub encoding: Encoding,
     /// Whether another client might get another representation.
@@ -157,6 +159,7 @@ fn find_embedded(table: &'static [Embedded], path: &str, accepted: Accepted) -> 
     Lookup::Found(Found {
         content_type: file.content_type,
         etag: Cow::Borrowed(variant.etag),
+        modified: None,
         encoding,
         varies: file.brotli.is_some() || file.gzip.is_some(),
         content: Content::Static(variant.bytes),

@@ -14,6 +14,7 @@ use crate::telemetry::log::{self, Audience};
 
 pub mod check;
 pub mod credential;
+mod healthcheck;
 pub mod try_call;
 
 /// Browser calls from one process: HTTPS front door, signaling, STUN/TURN and a calling page.
@@ -36,6 +37,8 @@ enum Command {
     Check(Configuration),
     /// Print TURN credentials and the RTCConfiguration that uses them
     Credential(credential::Arguments),
+    /// Exit 0 when the running appliance is ready
+    Healthcheck(Configuration),
 }
 
 /// Where settings are read from.
@@ -69,6 +72,9 @@ impl Arguments {
             Some(Command::Serve(configuration)) => serve(&configuration.or(before)),
             Some(Command::Check(configuration)) => check::run(&configuration.or(before)),
             Some(Command::Credential(arguments)) => credential::run(arguments, before),
+            Some(Command::Healthcheck(configuration)) => {
+                healthcheck::run(&configuration.or(before))
+            }
             Some(Command::Try(_)) if before.file.is_some() => Err(Failure::Usage(
                 "`callbox try` takes no configuration".to_owned(),
             )),
@@ -91,7 +97,7 @@ enum Failure {
     Usage(String),
     #[error(transparent)]
     Configuration(#[from] config::Error),
-    #[error("callbox: {0}")]
+    #[error("callbox: {0:#}")]
     Runtime(#[from] anyhow::Error),
 }
 

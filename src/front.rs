@@ -5,6 +5,7 @@
 
 mod accept;
 mod conn;
+mod metrics;
 pub mod route;
 pub mod sniff;
 mod tls;
@@ -50,6 +51,8 @@ pub struct Stats {
     pub slow: AtomicU64,
     /// Ended by us or them before it was known what they want.
     pub refused: AtomicU64,
+    /// Ended because a balancer's connection did not begin with a good PROXY header.
+    pub unintroduced: AtomicU64,
     /// Handed to TURN.
     pub turn: AtomicU64,
     /// Handed to HTTP.
@@ -64,6 +67,8 @@ struct Door {
     settings: settings::Front,
     drain: Drain,
     stats: Arc<Stats>,
+    /// Of balancers that do not say who is calling.
+    complaint: accept::Rarely,
 }
 
 /// Starts serving on `listeners`, until the drain begins. Returns at once.
@@ -84,6 +89,7 @@ pub fn serve(
         settings: settings.clone(),
         drain: drain.clone(),
         stats: Arc::clone(&stats),
+        complaint: accept::Rarely::default(),
     });
     let permits = accept::Permits::new(settings.max_connections, settings.max_per_ip);
     for listener in listeners {

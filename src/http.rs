@@ -6,22 +6,27 @@
 mod activity;
 mod authority;
 mod body;
+mod conditional;
+mod cors;
+mod frames;
 mod headers;
 mod ice;
+mod metrics;
 mod origin;
 mod page;
+mod proxy;
 mod redirect;
 pub mod router;
 mod serve;
 mod upgrade;
 
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderValue, InvalidHeaderValue};
+use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderMap, HeaderValue, InvalidHeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -29,6 +34,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use self::authority::Authority;
 use self::body::Answer;
 use self::headers::Policy;
+use self::page::Fallback;
+use self::proxy::Proxy;
 use self::router::Route;
 use self::serve::Reply;
 use crate::assets::Assets;
@@ -71,6 +78,16 @@ pub struct Stats {
     pub ice_granted: AtomicU64,
     /// ICE configurations refused because a network asked too often.
     pub ice_limited: AtomicU64,
+    /// Requests that an application of the operator's has answered.
+    pub proxied: AtomicU64,
+    /// Requests that it should have answered.
+    pub proxy_failures: AtomicU64,
+    /// Connections cut for not sending a request or taking an answer in time.
+    pub stalled: AtomicU64,
+    /// Connections closed because nobody used them.
+    pub idle: AtomicU64,
+    /// Connections of HTTP/2 cut for floods of frames.
+    pub flooding: AtomicU64,
     /// WebSockets accepted.
     pub websockets: AtomicU64,
     /// WebSockets refused because their network opened too many.
@@ -91,8 +108,11 @@ struct Inner {
     signaling: settings::Signaling,
     websocket: WebSocketConfig,
     ice: settings::Ice,
+    proxies: Vec<Arc<Proxy>>,
     credential_ttl: Duration,
     policy: Policy,
+    fallback: Fallback,
+    cors_origins: Vec<String>,
     limits: Limits,
     limiter: Mutex<PrefixLimiter>,
     websocket_limiter: Mutex<PrefixLimiter>,
@@ -133,8 +153,18 @@ impl Services {
             signaling: settings.signaling.clone(),
             websocket: session::websocket_config(&settings.signaling),
             ice: settings.ice.clone(),
+            proxies: settings
+                .proxy
+                .iter()
+                .map(|proxy| Arc::new(Proxy::new(proxy.clone(), settings.front.idle_timeout)))
+                .collect(),
             credential_ttl: settings.turn.credential_ttl,
             policy,
+            fallback: match settings.web.spa {
+                true => Fallback::FirstPage,
+                false => Fallback::NotFound,
+            },
+            cors_origins: settings.web.cors_origins.clone(),
             limits: Limits {
                 header: settings.front.header_timeout,
                 idle: settings.front.idle_timeout,
@@ -170,6 +200,10 @@ impl Services {
             self.secure(&mut response, None);
             return response;
         }
+        if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {
+            let answered = proxy.forward::<I>(request, own.as_ref(), client).await;
+            return self.proxied(answered, own.as_ref());
+        }
         let route = router::route(
             request.method(),
             request.uri().path(),
@@ -179,8 +213,13 @@ impl Services {
         let (method, sent) = (request.method(), request.headers());
         let head = method == Method::HEAD;
         let mut response = match route {
-            Route::Page => page::serve(&inner.assets, method, sent, "index.html").await,
-            Route::Asset(path) => page::serve(&inner.assets, method, sent, &path).await,
+            Route::Page => self.file(method, sent, "index.html").await,
+            Route::Asset(path) => self.file(method, sent, &path).await,
+            Route::MethodNotAllowed("GET, HEAD")
+                if cors::is_preflight(method, sent, &inner.cors_origins) =>
+            {
+                cors::preflight(sent, &inner.cors_origins)
+            }
             Route::Ice => ice::answer(self, request, own.as_ref(), client.peer.ip()).await,
             Route::IcePreflight => ice::preflight(self, sent, own.as_ref()),
             Route::WebSocket => upgrade::accept::<I>(self, request, own.as_ref(), client),
@@ -205,6 +244,47 @@ impl Services {
             *response.body_mut() = Answer::empty();
         }
         response
+    }
+
+    async fn file(&self, method: &Method, sent: &HeaderMap, path: &str) -> Reply {
+        let inner = &*self.inner;
+        let mut response = page::serve(&inner.assets, method, sent, path, inner.fallback).await;
+        cors::allow(response.headers_mut(), sent, &inner.cors_origins);
+        response
+    }
+
+    /// The application that a path belongs to.
+    fn proxy(&self, method: &Method, path: &str) -> Option<Arc<Proxy>> {
+        let Inner {
+            proxies, signaling, ..
+        } = &*self.inner;
+        // Both ask a proxy for something, and not what is behind it.
+        let is_for_us = matches!(*method, Method::TRACE | Method::CONNECT);
+        if proxies.is_empty() || is_for_us || router::is_reserved(path, &signaling.path) {
+            return None;
+        }
+        let paths = proxies.iter().map(|proxy| proxy.path());
+        proxies.get(router::longest(path, paths)?).cloned()
+    }
+
+    fn is_proxied<B>(&self, request: &Request<B>) -> bool {
+        self.proxy(request.method(), request.uri().path()).is_some()
+    }
+
+    /// An application speaks for itself; what we say in its place has the headers of our pages.
+    fn proxied(&self, answered: Result<Reply, Reply>, own: Option<&Authority>) -> Reply {
+        let stats = &self.inner.stats;
+        match answered {
+            Ok(reply) => {
+                stats.proxied.fetch_add(1, Ordering::Relaxed);
+                reply
+            }
+            Err(mut page) => {
+                stats.proxy_failures.fetch_add(1, Ordering::Relaxed);
+                self.secure(&mut page, own);
+                page
+            }
+        }
     }
 
     fn secure(&self, response: &mut Reply, own: Option<&Authority>) {

@@ -3,6 +3,7 @@
 //! The modules in the order in which bytes meet them; ARCHITECTURE.md has the same map with the
 //! rules between the layers, which `tests/layers.rs` enforces.
 
+pub mod admin;
 pub mod app;
 pub mod assets;
 pub mod cert;

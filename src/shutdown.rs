@@ -29,6 +29,18 @@ impl Drain {
         self.tasks.spawn(task)
     }
 
+    /// Spawns a task that nobody waits for: it ends with the process at the latest.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the drain is where tasks come from, these too"
+    )]
+    pub fn spawn_detached<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        tokio::spawn(task);
+    }
+
     /// Resolves once the drain begins: stop accepting, tell peers, end.
     pub async fn begun(&self) {
         self.token.cancelled().await;

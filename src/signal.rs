@@ -10,6 +10,7 @@ pub mod core;
 pub mod dialect;
 pub mod hub;
 pub mod keyring;
+mod metrics;
 pub mod reception;
 pub mod session;
 mod stats;

@@ -46,6 +46,11 @@ fn sniff_survives_its_corpus() {
 }
 
 #[test]
+fn proxy_header_survives_its_corpus() {
+    replay("proxy_header", fuzzing::front::proxy_header);
+}
+
+#[test]
 fn router_survives_its_corpus() {
     replay("router", fuzzing::front::router);
 }

@@ -116,37 +116,89 @@ impl Session {
     ) -> anyhow::Result<Vec<u8>> {
         for _ in 0..2 {
             let id = transaction();
-            let mut buffer = [0; 1024];
-            let mut writer = Writer::new(&mut buffer, Class::Request, method, id);
-            fill(&mut writer);
-            if !self.nonce.is_empty() {
-                writer.attribute(AttributeType::USERNAME, USER.as_bytes());
-                writer.attribute(AttributeType::REALM, &self.realm);
-                writer.attribute(AttributeType::NONCE, &self.nonce);
-                let password = PASSWORD.as_bytes();
-                let key = Key::long_term(Algorithm::Md5, USER.as_bytes(), &self.realm, password);
-                writer.message_integrity(&key);
-            }
-            let len = writer.finish()?;
-            let answer = wire.exchange(&buffer[..len], id)?;
-            let message = Message::parse(&answer)?;
-            if message.class() == Class::Success {
+            let request = self.write(method, id, fill)?;
+            let answer = wire.exchange(&request, id)?;
+            if self.accept(&answer)? {
                 return Ok(answer);
-            }
-            let code = message
-                .value(AttributeType::ERROR_CODE)
-                .and_then(error::decode);
-            match (code, message.value(AttributeType::NONCE)) {
-                (Some(401 | 438), Some(nonce)) => {
-                    self.nonce = nonce.to_vec();
-                    if let Some(realm) = message.value(AttributeType::REALM) {
-                        self.realm = realm.to_vec();
-                    }
-                }
-                (code, _) => anyhow::bail!("{method:?} was refused: {code:?}"),
             }
         }
         anyhow::bail!("{method:?}: challenged twice")
+    }
+
+    fn write(
+        &self,
+        method: Method,
+        id: TransactionId,
+        fill: &dyn Fn(&mut Writer<'_>),
+    ) -> anyhow::Result<Vec<u8>> {
+        let mut buffer = [0; 1024];
+        let mut writer = Writer::new(&mut buffer, Class::Request, method, id);
+        fill(&mut writer);
+        if !self.nonce.is_empty() {
+            writer.attribute(AttributeType::USERNAME, USER.as_bytes());
+            writer.attribute(AttributeType::REALM, &self.realm);
+            writer.attribute(AttributeType::NONCE, &self.nonce);
+            let password = PASSWORD.as_bytes();
+            let key = Key::long_term(Algorithm::Md5, USER.as_bytes(), &self.realm, password);
+            writer.message_integrity(&key);
+        }
+        let len = writer.finish()?;
+        Ok(buffer[..len].to_vec())
+    }
+
+    /// Whether an answer is a success; a challenge is remembered.
+    fn accept(&mut self, answer: &[u8]) -> anyhow::Result<bool> {
+        let message = Message::parse(answer)?;
+        if message.class() == Class::Success {
+            return Ok(true);
+        }
+        let code = message
+            .value(AttributeType::ERROR_CODE)
+            .and_then(error::decode);
+        match (code, message.value(AttributeType::NONCE)) {
+            (Some(401 | 438), Some(nonce)) => {
+                self.nonce = nonce.to_vec();
+                if let Some(realm) = message.value(AttributeType::REALM) {
+                    self.realm = realm.to_vec();
+                }
+                Ok(false)
+            }
+            (code, _) => anyhow::bail!("{:?} was refused: {code:?}", message.method()),
+        }
+    }
+
+    /// Makes an allocation on each socket, all at once: one round for the challenges, one for the
+    /// allocations. What is lost is sent again.
+    pub(crate) fn allocate_together(&self, sockets: &[UdpSocket]) -> anyhow::Result<()> {
+        let fill = |writer: &mut Writer<'_>| {
+            writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+        };
+        let mut open: Vec<(&UdpSocket, Self)> = sockets
+            .iter()
+            .map(|socket| (socket, self.clone()))
+            .collect();
+        let mut answer = [0; 2048];
+        for _ in 0..20 {
+            for (socket, session) in &open {
+                socket.send(&session.write(Method::ALLOCATE, transaction(), &fill)?)?;
+            }
+            let mut rest = Vec::new();
+            for (socket, mut session) in open {
+                socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+                let done = match socket.recv(&mut answer) {
+                    Ok(len) => session.accept(&answer[..len])?,
+                    Err(_) => false,
+                };
+                if !done {
+                    rest.push((socket, session));
+                }
+            }
+            if rest.is_empty() {
+                return Ok(());
+            }
+            open = rest;
+        }
+        anyhow::bail!("allocations without an answer")
     }
 }
 

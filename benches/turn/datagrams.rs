@@ -193,19 +193,21 @@ pub(crate) fn echo(server: &Server, time: Duration, shape: Shape) -> anyhow::Res
         match run {
             None if now >= warm => {
                 relayed = 0;
-                run = Some((now, server.cpu()));
+                run = Some((now, server.cpu(), server.syscalls()));
             }
-            Some((start, cpu)) if now >= start + time => {
+            Some((start, cpu, calls)) if now >= start + time => {
                 let used = server.cpu() - cpu;
                 let seconds = (now - start).as_secs_f64();
-                return Ok(vec![
+                let mut figures = vec![
                     (
                         "server CPU ns per packet",
                         used as f64 / relayed.max(1) as f64,
                     ),
                     ("packets per second", relayed as f64 / seconds),
                     ("stalls", stalls as f64),
-                ]);
+                ];
+                figures.extend(server.syscalls_each(calls, relayed));
+                return Ok(figures);
             }
             _ => {}
         }
@@ -263,18 +265,20 @@ pub(crate) fn relay_to_relay(server: &Server, time: Duration) -> anyhow::Result<
         match run {
             None if now >= warm => {
                 messages = 0;
-                run = Some((now, server.cpu()));
+                run = Some((now, server.cpu(), server.syscalls()));
             }
-            Some((start, cpu)) if now >= start + time => {
+            Some((start, cpu, calls)) if now >= start + time => {
                 let used = server.cpu() - cpu;
                 let seconds = (now - start).as_secs_f64();
-                return Ok(vec![
+                let mut figures = vec![
                     (
                         "server CPU ns per message",
                         used as f64 / messages.max(1) as f64,
                     ),
                     ("messages per second", messages as f64 / seconds),
-                ]);
+                ];
+                figures.extend(server.syscalls_each(calls, messages));
+                return Ok(figures);
             }
             _ => {}
         }

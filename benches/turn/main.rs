@@ -1,6 +1,7 @@
 //! callbox beside coturn and webrtc-rs, in one alternating run on this machine.
 //!
-//! `cargo bench --bench turn -- [--workload NAME,...] [--reps N] [--seconds S] [--coturn PATH]`
+//! `cargo bench --bench turn -- [--workload NAME,...] [--reps N] [--seconds S] [--coturn PATH]
+//! [--callbox PATH] [--syscalls]`
 //!
 //! Each server runs alone on core 0, the load generator on core 1, all on loopback. Medians of the
 //! repetitions are printed, and our figure as a ratio of coturn's: on shared machines only ratios
@@ -94,6 +95,12 @@ const WORKLOADS: &[Workload] = &[
         streams: true,
     },
     Workload {
+        name: "tls-full",
+        about: "the same clients, as fast as it goes: nobody sleeps",
+        run: |server, time| streams::echo(server, time, streams::Leg::TlsFull),
+        streams: true,
+    },
+    Workload {
         name: "allocations",
         about: "allocations a second, and resident memory of each with a channel",
         run: control::allocations,
@@ -137,6 +144,7 @@ fn run() -> anyhow::Result<()> {
         println!("\n{}: {}", workload.name, workload.about);
         measure(workload, &options)?;
     }
+    server::clean_up();
     Ok(())
 }
 
@@ -161,7 +169,7 @@ fn measure(workload: &Workload, options: &Options) -> anyhow::Result<()> {
     let mut results: BTreeMap<&str, BTreeMap<Kind, Vec<f64>>> = BTreeMap::new();
     for _ in 0..options.reps {
         for kind in &kinds {
-            let server = Server::start(*kind, &options.coturn)?;
+            let server = Server::start(*kind, options)?;
             match (workload.run)(&server, options.time) {
                 Ok(figures) => {
                     for (name, value) in figures {
@@ -200,11 +208,15 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-struct Options {
+pub(crate) struct Options {
     workloads: Vec<String>,
     reps: usize,
     time: Duration,
-    coturn: String,
+    pub(crate) coturn: String,
+    /// Another build of ours.
+    pub(crate) callbox: String,
+    /// Whether system calls are counted, which costs the servers a little.
+    pub(crate) syscalls: bool,
     serve_webrtc: Option<u16>,
 }
 
@@ -215,6 +227,8 @@ impl Options {
             reps: 5,
             time: Duration::from_secs(2),
             coturn: "turnserver".to_owned(),
+            callbox: env!("CARGO_BIN_EXE_callbox").to_owned(),
+            syscalls: false,
             serve_webrtc: None,
         };
         let mut args = std::env::args().skip(1);
@@ -230,6 +244,8 @@ impl Options {
                 "--reps" => options.reps = value()?.parse()?,
                 "--seconds" => options.time = Duration::from_secs_f64(value()?.parse()?),
                 "--coturn" => options.coturn = value()?,
+                "--callbox" => options.callbox = value()?,
+                "--syscalls" => options.syscalls = true,
                 "--serve-webrtc" => options.serve_webrtc = Some(value()?.parse()?),
                 // What cargo passes to every benchmark.
                 "--bench" => {}

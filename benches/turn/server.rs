@@ -4,11 +4,13 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+
+use crate::Options;
 
 pub(crate) const USER: &str = "bench";
 pub(crate) const PASSWORD: &str = "bench-password";
@@ -40,13 +42,14 @@ pub(crate) struct Server {
     pub(crate) udp: SocketAddr,
     pub(crate) tls: SocketAddr,
     directory: PathBuf,
+    counter: Option<PathBuf>,
 }
 
 /// Ports of servers that ran before may linger in TIME_WAIT.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(21_000);
 
 impl Server {
-    pub(crate) fn start(kind: Kind, coturn: &str) -> anyhow::Result<Self> {
+    pub(crate) fn start(kind: Kind, options: &Options) -> anyhow::Result<Self> {
         let port = NEXT_PORT.fetch_add(4, Ordering::Relaxed);
         let address = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         let directory =
@@ -59,13 +62,13 @@ impl Server {
                 let config = directory.join("appliance.toml");
                 fs::write(&config, callbox_config(port, &directory))?;
                 command
-                    .arg(env!("CARGO_BIN_EXE_callbox"))
+                    .arg(&options.callbox)
                     .args(["serve", "--config"])
                     .arg(config);
             }
             Kind::Coturn => {
                 let (cert, key) = certificate(&directory)?;
-                command.arg(coturn).args([
+                command.arg(&options.coturn).args([
                     "-n",
                     "--no-cli",
                     "--no-dtls",
@@ -98,6 +101,16 @@ impl Server {
                     .args(["--serve-webrtc", &port.to_string()]);
             }
         }
+        let counter = if options.syscalls {
+            let (library, counter) = (counting_library()?, directory.join("syscalls"));
+            fs::write(&counter, [0; 8])?;
+            command
+                .env("LD_PRELOAD", library)
+                .env("CALLBOX_SYSCALLS", &counter);
+            Some(counter)
+        } else {
+            None
+        };
         let process = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -108,6 +121,7 @@ impl Server {
             udp: address(port),
             tls: address(port + 1),
             directory,
+            counter,
         };
         server.wait_until_ready(kind)?;
         Ok(server)
@@ -142,6 +156,25 @@ impl Server {
                     .sum()
             })
             .unwrap_or(0)
+    }
+
+    /// System calls so far, if they are counted.
+    pub(crate) fn syscalls(&self) -> Option<u64> {
+        let bytes = fs::read(self.counter.as_ref()?).ok()?;
+        Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+    }
+
+    /// How many there were for each of `packets`, since there were `before`.
+    pub(crate) fn syscalls_each(
+        &self,
+        before: Option<u64>,
+        packets: u64,
+    ) -> Option<(&'static str, f64)> {
+        let calls = self.syscalls()? - before?;
+        Some((
+            "system calls per packet",
+            calls as f64 / packets.max(1) as f64,
+        ))
     }
 
     /// Resident bytes.
@@ -187,6 +220,30 @@ level = "warn"
         state = directory.join("state").display(),
         tls = port + 1,
     )
+}
+
+/// Compiles what counts system calls, once.
+fn counting_library() -> anyhow::Result<&'static PathBuf> {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(library) = LIBRARY.get() {
+        return Ok(library);
+    }
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/turn/syscalls.c");
+    let name = format!("callbox-bench-{}-syscalls.so", std::process::id());
+    let library = std::env::temp_dir().join(name);
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O2", source, "-ldl", "-o"])
+        .arg(&library)
+        .status()
+        .context("system calls are counted by a little C; is there a compiler?")?;
+    anyhow::ensure!(status.success(), "{source} could not be compiled");
+    Ok(LIBRARY.get_or_init(|| library))
+}
+
+/// Removes what [`counting_library`] has made.
+pub(crate) fn clean_up() {
+    let name = format!("callbox-bench-{}-syscalls.so", std::process::id());
+    let _ = fs::remove_file(std::env::temp_dir().join(name));
 }
 
 /// The same kind of certificate as ours: ECDSA P-256, self-signed.

@@ -22,27 +22,28 @@ const CHANNEL: u16 = 0x4001;
 pub(crate) enum Leg {
     Tcp,
     Tls,
+    TlsFull,
 }
 
 impl Leg {
     fn clients(self) -> usize {
         match self {
             Self::Tcp => 20,
-            Self::Tls => 50,
+            Self::Tls | Self::TlsFull => 50,
         }
     }
 
     fn payload(self) -> usize {
         match self {
             Self::Tcp => 200,
-            Self::Tls => 1100,
+            Self::Tls | Self::TlsFull => 1100,
         }
     }
 
     /// Packets a second of all clients, one direction; `None`: as fast as it goes.
     fn rate(self) -> Option<f64> {
         match self {
-            Self::Tcp => None,
+            Self::Tcp | Self::TlsFull => None,
             Self::Tls => Some(5_000.0),
         }
     }
@@ -112,18 +113,20 @@ pub(crate) fn echo(server: &Server, time: Duration, leg: Leg) -> anyhow::Result<
         match run {
             None if now >= begun + time / 5 => {
                 relayed = 0;
-                run = Some((now, server.cpu()));
+                run = Some((now, server.cpu(), server.syscalls()));
             }
-            Some((start, cpu)) if now >= start + time => {
+            Some((start, cpu, calls)) if now >= start + time => {
                 let used = server.cpu() - cpu;
                 let seconds = (now - start).as_secs_f64();
-                return Ok(vec![
+                let mut figures = vec![
                     (
                         "server CPU ns per packet",
                         used as f64 / relayed.max(1) as f64,
                     ),
                     ("packets per second", relayed as f64 / seconds),
-                ]);
+                ];
+                figures.extend(server.syscalls_each(calls, relayed));
+                return Ok(figures);
             }
             _ => {}
         }
@@ -155,13 +158,13 @@ pub(crate) fn echo(server: &Server, time: Duration, leg: Leg) -> anyhow::Result<
 fn connect(server: &Server, leg: Leg) -> anyhow::Result<Box<dyn Stream>> {
     let address: SocketAddr = match leg {
         Leg::Tcp => server.udp,
-        Leg::Tls => server.tls,
+        Leg::Tls | Leg::TlsFull => server.tls,
     };
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
     Ok(match leg {
         Leg::Tcp => Box::new(socket),
-        Leg::Tls => {
+        Leg::Tls | Leg::TlsFull => {
             let connection = ClientConnection::new(config(), ServerName::try_from("localhost")?)?;
             Box::new(StreamOwned::new(connection, socket))
         }

@@ -10,6 +10,10 @@ use std::path::{Component, Path, PathBuf};
 
 use super::negotiate::Encoding;
 use super::{Content, Found, Lookup, alternative, types};
+use crate::net::clock;
+
+/// Seconds: the coarsest clock of a file system in use.
+const TICK: u64 = 2;
 
 /// Why a directory cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -113,17 +117,24 @@ fn is_shown(path: &Path) -> bool {
 }
 
 fn describe(file: File, path: &Path, metadata: &fs::Metadata) -> Found {
-    // Weak: two writes within the clock's tick, of the same length, look alike.
+    // Two writes within one tick of the clock look alike, so that the tag of a file that has just
+    // been written promises less. The time of change cannot be set back, unlike that of the content.
+    let now = clock::unix_time();
+    let settled = u64::try_from(metadata.ctime()).is_ok_and(|at| at + TICK < now);
     let etag = format!(
-        "W/\"{:x}-{:x}-{:x}\"",
+        "{}\"{:x}-{:x}-{:x}-{:x}\"",
+        if settled { "" } else { "W/" },
         metadata.mtime(),
-        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
         metadata.len()
     );
+    let modified = u64::try_from(metadata.mtime()).ok().filter(|at| *at <= now);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Found {
         content_type: types::content_type(&name),
         etag: Cow::Owned(etag),
+        modified,
         encoding: Encoding::Identity,
         varies: false,
         content: Content::File(file, metadata.len()),

@@ -14,7 +14,8 @@ use super::file;
 use super::load::{Layer, Layers};
 use super::report::Problem;
 use super::settings::{
-    Auth, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls, Turn, Web,
+    Admin, Auth, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls, Turn,
+    Web,
 };
 use super::shape::{Parsed, Wrong, choice, flag, list, number, text, words, wrong};
 use super::text;
@@ -22,9 +23,14 @@ use super::value::Value;
 
 mod credentials;
 mod forms;
+mod proxy;
 
-use credentials::{extra_server, static_user, turn_secret};
-use forms::{external_ip, level, message_size, positive_duration, realm, resume_window};
+use credentials::{admin_token, extra_server, static_user, turn_secret};
+use forms::{
+    balancers, external_ip, level, message_size, origin_or_all, positive_duration, realm,
+    resume_window,
+};
+use proxy::proxies;
 
 /// Settings, good only if there is no problem.
 pub(super) struct Built {
@@ -52,7 +58,11 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
         web: Web {
             dir: reader.path("web.dir"),
             csp: reader.optional("web.csp", text(text::header)),
+            cors_origins: reader.required("web.cors_origins", list(text(origin_or_all))),
+            spa: reader.required("web.spa", flag),
         },
+        proxy: reader.required("proxy", proxies),
+        admin: admin(&mut reader),
         log: Log {
             level: reader.required("log.level", text(level)),
             format: reader.required(
@@ -179,6 +189,7 @@ fn front(reader: &mut Reader<'_>) -> Front {
         idle_timeout: reader.duration("front.idle_timeout"),
         max_connections: reader.count("front.max_connections", 1_000_000),
         max_per_ip: reader.count("front.max_per_ip", 1_000_000),
+        proxy_protocol: reader.required("front.proxy_protocol", balancers),
     }
 }
 
@@ -285,6 +296,9 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
         max_bps_per_allocation: reader
             .required("turn.max_bps_per_allocation", number(0..=MOST_BPS)),
         max_bps: reader.required("turn.max_bps", number(0..=MOST_BPS)),
+        discovery: reader.required("turn.discovery", flag),
+        classic_stun: reader.required("turn.classic_stun", flag),
+        tcp_relays: reader.required("turn.tcp_relays", flag),
         workers: reader
             .optional("turn.workers", workers)
             .and_then(NonZeroUsize::new)
@@ -295,6 +309,15 @@ fn turn(reader: &mut Reader<'_>) -> Turn {
 
 /// Ten terabits: what lies above is a slip.
 const MOST_BPS: i128 = 10_000_000_000_000;
+
+fn admin(reader: &mut Reader<'_>) -> Admin {
+    let layer = reader.layers.get("admin.listen").map(|found| found.1);
+    Admin {
+        listen: reader.required("admin.listen", list(text(text::address))),
+        chosen: layer.is_some_and(|layer| layer != Layer::Default),
+        token: admin_token(reader),
+    }
+}
 
 fn ice(reader: &mut Reader<'_>) -> Ice {
     let layers = reader.layers;

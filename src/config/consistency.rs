@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::settings::{Auth, ExternalIp, Network, Settings, Tls};
+use super::settings::{Auth, ExternalIp, Network, Proxy, Settings, Tls, Upstream, overlap};
+use crate::http::router;
 use crate::net::reach::{Reach, reach};
+use crate::turn::core::discovery::{self, Discovery};
 
 /// Two settings that exclude each other.
 #[derive(Debug)]
@@ -39,6 +41,30 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             what: "at least one address is needed".to_owned(),
         });
     }
+    conflicts.extend(
+        settings
+            .proxy
+            .iter()
+            .filter_map(|proxy| unreachable(settings, proxy))
+            .map(|what| Conflict { key: "proxy", what }),
+    );
+    let admin = &settings.admin;
+    if admin.token.is_none()
+        && let Some(open) = admin.listen.iter().find(|at| !at.ip().is_loopback())
+    {
+        conflicts.push(Conflict {
+            key: "admin.listen",
+            what: format!(
+                "{open} can be reached by others: set admin.token_file, or listen on 127.0.0.1"
+            ),
+        });
+    }
+    if settings.turn.discovery && discovery(settings) == discovery::Reach::Nothing {
+        conflicts.push(Conflict {
+            key: "turn.discovery",
+            what: "turn.listen needs two addresses with the same two ports each, and no wildcard among them".to_owned(),
+        });
+    }
     let users = &settings.turn.static_users;
     for (index, user) in users.iter().enumerate() {
         if users
@@ -55,13 +81,53 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
     conflicts
 }
 
-/// TCP addresses that are asked for more than once.
+/// Why requests for a proxy would never arrive where they should.
+fn unreachable(settings: &Settings, proxy: &Proxy) -> Option<String> {
+    let (path, upstream) = (&proxy.path, &proxy.upstream);
+    if router::is_reserved(path, &settings.signaling.path) {
+        return Some(format!(
+            "path {path:?} is answered by callbox itself: choose another one"
+        ));
+    }
+    let Upstream::Http { host, port } = upstream else {
+        return None;
+    };
+    let ours = [
+        ("front.https", &settings.front.https),
+        ("front.http", &settings.front.http),
+        ("turn.listen", &settings.turn.listen),
+        // Or metrics and the drain would be everybody's.
+        ("admin.listen", &settings.admin.listen),
+    ];
+    let listens = |address: &SocketAddr| {
+        address.port() == *port
+            && match host.parse::<IpAddr>() {
+                Ok(ip) => ip == address.ip() || (ip.is_loopback() && address.ip().is_unspecified()),
+                Err(_) => {
+                    settings.host.contains(host)
+                        || (host == "localhost"
+                            && (address.ip().is_loopback() || address.ip().is_unspecified()))
+                }
+            }
+    };
+    ours.iter()
+        .find(|(_, addresses)| addresses.iter().any(listens))
+        .map(|(key, _)| {
+            format!(
+                "upstream {upstream} is callbox itself ({key}): name the address and port that your application listens on"
+            )
+        })
+}
+
+/// Addresses that are asked for more than once. The UDP port beside HTTPS is free for TURN: see
+/// [`Settings::turn_tcp`].
 fn listeners(settings: &Settings) -> Vec<Conflict> {
     let front = &settings.front;
     let groups = [
         ("front.https", &front.https),
         ("front.http", &front.http),
         ("turn.listen", &settings.turn.listen),
+        ("admin.listen", &settings.admin.listen),
     ];
     let all: Vec<(&'static str, SocketAddr)> = groups
         .iter()
@@ -70,30 +136,23 @@ fn listeners(settings: &Settings) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     for (index, (key, address)) in all.iter().enumerate() {
         for (earlier_key, earlier) in all.iter().take(index) {
-            if !overlap(*earlier, *address) {
+            if !overlap(*earlier, *address)
+                || (*earlier_key, *key) == ("front.https", "turn.listen")
+            {
                 continue;
             }
-            let mut what = match earlier == address {
+            let what = match earlier == address {
                 true => format!("{address} is in {earlier_key} already"),
                 false => format!("{address} is covered by {earlier} in {earlier_key}"),
             };
-            if (*earlier_key, *key) == ("front.https", "turn.listen") {
-                what.push_str(", where TURN over TCP and TLS is answered anyway");
-            }
             conflicts.push(Conflict { key, what });
         }
     }
     conflicts
 }
 
-/// Whether two sockets cannot both be bound. `[::]` takes IPv4 too; port 0 is any free one.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers = |wide: IpAddr, narrow: IpAddr| {
-        wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
-    };
-    a.port() != 0
-        && a.port() == b.port()
-        && (a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+fn discovery(settings: &Settings) -> discovery::Reach {
+    Discovery::new(&settings.turn.listen).reach()
 }
 
 /// Everything worth a second look.
@@ -154,6 +213,24 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
                 "turn.allow_peers: {network} lets callers reach {what} through the relay"
             ));
         }
+    }
+    if settings.proxy.iter().any(|proxy| proxy.path == "/") {
+        let hidden = match (&settings.web.dir, settings.web.spa) {
+            (Some(_), _) => Some("web.dir"),
+            (None, true) => Some("web.spa"),
+            (None, false) => None,
+        };
+        if let Some(key) = hidden {
+            warn(format!(
+                "{key}: shows below /r/ only, since the proxy for \"/\" takes every other path"
+            ));
+        }
+    }
+    if turn.discovery && discovery(settings) == discovery::Reach::Ports {
+        warn(
+            "turn.discovery: without a second address in turn.listen clients find out little"
+                .to_owned(),
+        );
     }
     if settings.front.max_per_ip > settings.front.max_connections {
         warn(

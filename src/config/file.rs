@@ -89,6 +89,17 @@ pub(super) const STATIC_USER: &[&str] = &["username", "password", "password_file
 /// Fields of an entry of `ice.extra_servers`.
 pub(super) const EXTRA_SERVER: &[&str] = &["urls", "username", "credential", "credential_file"];
 
+/// Fields of an entry of `proxy`.
+pub(super) const PROXY: &[&str] = &[
+    "path",
+    "upstream",
+    "connect_timeout",
+    "read_timeout",
+    "send_timeout",
+    "upgrade_timeout",
+    "max_connections",
+];
+
 const fn given(path: &'static str, shape: Shape, default: &'static str) -> Key {
     Key {
         path,
@@ -123,6 +134,7 @@ pub(super) const KEYS: &[Key] = &[
     given("host", List, "[]"),
     given("external_ip", List, "\"auto\""),
     open("state_dir", Text, "chosen by the machine"),
+    given("proxy", Tables(PROXY), "[]"),
     given("front.https", List, "[\"[::]:443\"]"),
     given("front.http", List, "[\"[::]:80\"]"),
     given("front.redirect", Flag, "true"),
@@ -131,6 +143,7 @@ pub(super) const KEYS: &[Key] = &[
     given("front.idle_timeout", Text, "\"75s\""),
     given("front.max_connections", Number, "20000"),
     given("front.max_per_ip", Number, "256"),
+    given("front.proxy_protocol", List, "false"),
     given("tls.mode", Text, "\"auto\""),
     open("tls.cert", Text, "none, the certificate is made here"),
     open("tls.key", Text, "none, the key is made here"),
@@ -164,6 +177,9 @@ pub(super) const KEYS: &[Key] = &[
     given("turn.total_quota", Number, "50000"),
     given("turn.max_bps_per_allocation", Number, "0"),
     given("turn.max_bps", Number, "0"),
+    given("turn.discovery", Flag, "false"),
+    given("turn.classic_stun", Flag, "false"),
+    given("turn.tcp_relays", Flag, "false"),
     open("turn.workers", Number, "the number of cores"),
     given("ice.policy", Text, "\"all\""),
     secret(given("ice.extra_servers", Tables(EXTRA_SERVER), "[]")),
@@ -174,6 +190,10 @@ pub(super) const KEYS: &[Key] = &[
         Text,
         "strict for the built-in pages, none for a directory",
     ),
+    given("web.cors_origins", List, "[]"),
+    given("web.spa", Flag, "false"),
+    given("admin.listen", List, "[\"127.0.0.1:9090\"]"),
+    open("admin.token_file", Text, "none, only this machine may ask"),
     given("log.level", Text, "\"info\""),
     given("log.format", Text, "\"text\""),
     given("log.privacy", Flag, "true"),

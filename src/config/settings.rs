@@ -3,6 +3,7 @@
 //! Nothing here is optional text: an absent key has become its default, an address is an address,
 //! a range is a range. What the keys are called in the file is not known here.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -32,6 +33,10 @@ pub struct Settings {
     pub ice: Ice,
     /// `[web]`
     pub web: Web,
+    /// `[[proxy]]`
+    pub proxy: Vec<Proxy>,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[log]`
     pub log: Log,
 }
@@ -69,6 +74,9 @@ pub struct Front {
     pub max_connections: NonZeroUsize,
     /// Connections of one client address (IPv4 /32, IPv6 /64).
     pub max_per_ip: NonZeroUsize,
+    /// Load balancers in front of us: each of their connections begins with a PROXY header that
+    /// says whose it is.
+    pub proxy_protocol: Vec<Network>,
 }
 
 /// `[tls]`: who supplies the certificate.
@@ -150,6 +158,12 @@ pub struct Turn {
     pub max_bps_per_allocation: u64,
     /// Bits a second in total, each direction; 0 = unlimited.
     pub max_bps: u64,
+    /// Whether clients may find out how their NAT behaves (RFC 5780).
+    pub discovery: bool,
+    /// Whether Binding requests without the magic cookie are answered (RFC 3489).
+    pub classic_stun: bool,
+    /// Whether allocations may relay TCP connections (RFC 6062).
+    pub tcp_relays: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
 }
@@ -170,6 +184,34 @@ pub struct Network {
     pub address: IpAddr,
     /// Bits of the prefix: 0-32 or 0-128.
     pub prefix: u8,
+}
+
+impl Network {
+    /// Whether the address lies inside.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip) {
+            (IpAddr::V4(network), IpAddr::V4(ip)) => {
+                let bits = 32_u32.saturating_sub(u32::from(self.prefix));
+                (u32::from(network) ^ u32::from(ip))
+                    .checked_shr(bits)
+                    .unwrap_or(0)
+                    == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(ip)) => {
+                let bits = 128_u32.saturating_sub(u32::from(self.prefix));
+                (u128::from(network) ^ u128::from(ip))
+                    .checked_shr(bits)
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether all of `other` lies inside.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.prefix >= self.prefix && self.contains(other.address)
+    }
 }
 
 /// `[ice]`
@@ -219,6 +261,64 @@ pub struct Web {
     pub dir: Option<PathBuf>,
     /// Content-Security-Policy; `None`: strict for the built-in pages, none for a directory.
     pub csp: Option<String>,
+    /// Origins whose pages may read ours; `*` is every origin.
+    pub cors_origins: Vec<String>,
+    /// Whether paths without a file show the first page: its scripts read the path.
+    pub spa: bool,
+}
+
+/// `[[proxy]]`: an application of the operator's behind this front door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// What it answers: this path and everything below. No slash at the end, but for the root.
+    pub path: String,
+    /// Where it listens.
+    pub upstream: Upstream,
+    /// For its address and a connection, and for a place among the requests under way.
+    pub connect_timeout: Duration,
+    /// For each further piece of its answer, the first one counted from the end of the request.
+    pub read_timeout: Duration,
+    /// For each further piece of a request that it takes.
+    pub send_timeout: Duration,
+    /// How long an upgraded connection may be quiet; `None`: for ever.
+    pub upgrade_timeout: Option<Duration>,
+    /// Requests under way at a time.
+    pub max_connections: NonZeroUsize,
+}
+
+/// Where an application listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// HTTP/1.1 over TCP.
+    Http {
+        /// Lower-case name, resolved for each connection, or an address without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// HTTP/1.1 over a socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Listeners of metrics, health and drain. Empty: none.
+    pub listen: Vec<SocketAddr>,
+    /// The operator chose the addresses: one that cannot be had is an error, not a warning.
+    pub chosen: bool,
+    /// What whoever asks has to know; `None` only where nobody but this machine can ask.
+    pub token: Option<Secret>,
 }
 
 /// `[log]`
@@ -239,4 +339,42 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Settings {
+    /// Addresses of `[turn] listen` where TURN needs a TCP listener of its own: on a port of
+    /// HTTPS the front door takes TURN over TCP and TLS, and only UDP is left to be bound.
+    pub fn turn_tcp(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let taken = |address: &SocketAddr| {
+            let https = &self.front.https;
+            https.iter().any(|front| overlap(*front, *address))
+        };
+        let listen = self.turn.listen.iter().copied();
+        listen.filter(move |address| !taken(address))
+    }
+}
+
+/// Whether two sockets cannot both be bound. `[::]` takes IPv4 too; port 0 is any free one.
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, narrow: IpAddr| {
+        wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+    };
+    a.port() != 0
+        && a.port() == b.port()
+        && (a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_the_ports_of_https_turn_needs_no_tcp_listener() {
+        let mut settings = Settings::builtin("/nowhere".into());
+        let listen = |addresses: &[&str]| addresses.iter().map(|a| a.parse().unwrap()).collect();
+        settings.front.https = listen(&["127.0.0.1:443"]);
+        settings.turn.listen = listen(&["[::]:3478", "[::]:443", "127.0.0.1:443", "127.0.0.2:443"]);
+        let own: Vec<_> = settings.turn_tcp().map(|a| a.to_string()).collect();
+        assert_eq!(own, ["[::]:3478", "127.0.0.2:443"]);
+    }
 }

@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::Instrument as _;
+use tokio::net::TcpStream;
 
 use super::{Door, Listener, conn};
 use crate::net::clock;
 
-/// How often a failing listener is worth a line in the log.
+/// How often what goes on failing is worth a line in the log.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts until the drain begins.
@@ -24,7 +24,7 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
         plain,
     } = listener;
     let mut failures: u32 = 0;
-    let mut complained: Option<Instant> = None;
+    let complaint = Rarely::default();
     loop {
         let accepted = tokio::select! {
             () = door.drain.begun() => return,
@@ -39,9 +39,7 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
             Err(error) => {
                 door.stats.starved.fetch_add(1, Ordering::Relaxed);
                 // The cause lasts, comes and goes: the log must not grow with it.
-                let now = clock::now();
-                if complained.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY) {
-                    complained = Some(now);
+                if complaint.is_due(clock::now()) {
                     tracing::error!(
                         %error,
                         "cannot accept connections; retrying (too many open files? raise LimitNOFILE)"
@@ -56,7 +54,13 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
             }
         };
         failures = 0;
-        let permit = match permits.take(peer.ip()) {
+        let balanced = door
+            .settings
+            .proxy_protocol
+            .iter()
+            .any(|network| network.contains(peer.ip()));
+        // Whose share a balancer's connection counts against is known once it has said who it is.
+        let permit = match permits.take((!balanced).then(|| peer.ip())) {
             Ok(permit) => permit,
             // The newest goes: those who are in a call stay.
             Err(Shed::Full) => {
@@ -71,9 +75,41 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
             }
         };
         door.stats.accepted.fetch_add(1, Ordering::Relaxed);
-        let span = tracing::debug_span!("connection", %peer);
-        let task = conn::run(stream, peer, role, plain, Arc::clone(&door), permit);
-        door.drain.spawn(task.instrument(span));
+        let arrival = Arrival {
+            stream,
+            peer,
+            balanced,
+            permit,
+        };
+        door.drain
+            .spawn(conn::run(arrival, role, plain, Arc::clone(&door)));
+    }
+}
+
+/// A connection that was let in.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    /// Who called: the client, or a balancer for it.
+    pub(super) peer: SocketAddr,
+    /// It is from a balancer and begins with a header that says who is really calling.
+    pub(super) balanced: bool,
+    pub(super) permit: Permit,
+}
+
+/// What would fill the log if it were said each time.
+#[derive(Debug, Default)]
+pub(super) struct Rarely(Mutex<Option<Instant>>);
+
+impl Rarely {
+    /// Whether it is time to say it again; then it counts as said.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAIN_EVERY);
+        if due {
+            *last = Some(now);
+        }
+        due
     }
 }
 
@@ -129,8 +165,9 @@ struct Taken {
 /// One connection's slot, given back on drop.
 #[derive(Debug)]
 pub(super) struct Permit {
-    taken: Arc<Mutex<Taken>>,
-    holder: IpAddr,
+    permits: Permits,
+    /// Against whose share it counts.
+    holder: Option<IpAddr>,
 }
 
 impl Permits {
@@ -142,33 +179,60 @@ impl Permits {
         }
     }
 
-    pub(super) fn take(&self, peer: IpAddr) -> Result<Permit, Shed> {
-        let holder = holder(peer);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A slot for a connection of `peer`, or of somebody who is not known yet.
+    pub(super) fn take(&self, peer: Option<IpAddr>) -> Result<Permit, Shed> {
+        let mut taken = self.lock();
         if taken.total >= self.total {
             return Err(Shed::Full);
         }
-        let count = taken.by_address.entry(holder).or_default();
-        if *count >= self.per_address {
+        let holder = peer.map(holder);
+        if let Some(holder) = holder {
+            taken.count(holder, self.per_address)?;
+        }
+        taken.total += 1;
+        Ok(Permit {
+            permits: self.clone(),
+            holder,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    fn count(&mut self, holder: IpAddr, limit: usize) -> Result<(), Shed> {
+        let count = self.by_address.entry(holder).or_default();
+        if *count >= limit {
             return Err(Shed::Address);
         }
         *count += 1;
-        taken.total += 1;
-        Ok(Permit {
-            taken: Arc::clone(&self.taken),
-            holder,
-        })
+        Ok(())
+    }
+}
+
+impl Permit {
+    /// Counts the connection against the share of `peer`, now that it is known.
+    pub(super) fn assign(&mut self, peer: IpAddr) -> Result<(), Shed> {
+        let holder = holder(peer);
+        self.permits
+            .lock()
+            .count(holder, self.permits.per_address)?;
+        self.holder = Some(holder);
+        Ok(())
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.permits.lock();
         taken.total = taken.total.saturating_sub(1);
-        if let Some(count) = taken.by_address.get_mut(&self.holder) {
+        let Some(holder) = self.holder else { return };
+        if let Some(count) = taken.by_address.get_mut(&holder) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                taken.by_address.remove(&self.holder);
+                taken.by_address.remove(&holder);
             }
         }
     }
@@ -194,8 +258,8 @@ mod tests {
         )
     }
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
     }
 
     #[test]
@@ -226,7 +290,7 @@ mod tests {
         ];
         assert_eq!(permits.take(ip("192.0.2.3")).unwrap_err(), Shed::Full);
         drop(held);
-        let taken = permits.taken.lock().unwrap();
+        let taken = permits.lock();
         assert_eq!((taken.total, taken.by_address.len()), (0, 0));
     }
 
@@ -237,7 +301,33 @@ mod tests {
         for last in 2..200 {
             assert!(permits.take(ip(&format!("192.0.2.{last}"))).is_err());
         }
-        assert_eq!(permits.taken.lock().unwrap().by_address.len(), 1);
+        assert_eq!(permits.lock().by_address.len(), 1);
+    }
+
+    #[test]
+    fn behind_a_balancer_the_share_is_the_clients_once_it_is_known() {
+        let permits = permits(3, 1);
+        let mut first = permits.take(None).unwrap();
+        let mut second = permits.take(None).unwrap();
+        let client = ip("192.0.2.1").unwrap();
+        first.assign(client).unwrap();
+        assert_eq!(second.assign(client), Err(Shed::Address));
+        second.assign(ip("192.0.2.2").unwrap()).unwrap();
+        let _third = permits.take(None).unwrap();
+        assert_eq!(permits.take(None).unwrap_err(), Shed::Full);
+        drop(first);
+        assert_eq!(permits.lock().by_address.len(), 1);
+        let _again = permits.take(ip("192.0.2.1")).unwrap();
+    }
+
+    #[test]
+    fn the_same_complaint_is_made_again_after_a_while() {
+        let start = clock::now();
+        let complaint = Rarely::default();
+        assert!(complaint.is_due(start));
+        assert!(!complaint.is_due(start + COMPLAIN_EVERY / 2));
+        assert!(complaint.is_due(start + COMPLAIN_EVERY));
+        assert!(!complaint.is_due(start + COMPLAIN_EVERY));
     }
 
     #[test]

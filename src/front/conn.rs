@@ -11,15 +11,17 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::server::TlsStream;
+use tracing::{Instrument as _, Span, field};
 
 use super::Door;
-use super::accept::Permit;
+use super::accept::{Arrival, Permit};
 use super::route::{self, Inner, Outer, Role};
 use super::sniff;
 use crate::http::{self, Client, To};
-use crate::net::clock;
 use crate::net::prefixed::Prefixed;
+use crate::net::proxy::{self, Step};
 use crate::net::stream::ClientStream;
+use crate::net::{alive, clock};
 
 /// Why a connection got no further.
 #[derive(Debug, thiserror::Error)]
@@ -31,42 +33,52 @@ enum Ended {
     #[error("the appliance is stopping")]
     Draining,
     #[error(transparent)]
+    Introduction(#[from] proxy::Error),
+    #[error("max_per_ip reached")]
+    Crowded,
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 /// Finds out what the client speaks and hands it over; serves it, when that is HTTP.
-pub(super) async fn run(
-    stream: TcpStream,
-    peer: SocketAddr,
-    role: Role,
-    plain: To,
-    door: Arc<Door>,
-    permit: Permit,
-) {
-    if let Err(ended) = welcome(stream, peer, role, plain, &door, permit).await {
-        let counter = match ended {
-            Ended::Slow => &door.stats.slow,
-            _ => &door.stats.refused,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(reason = %ended, "connection ended at the door");
+pub(super) async fn run(arrival: Arrival, role: Role, plain: To, door: Arc<Door>) {
+    let span = tracing::debug_span!("connection", peer = %arrival.peer, client = field::Empty);
+    async {
+        if let Err(ended) = welcome(arrival, role, plain, &door).await {
+            let counter = match ended {
+                Ended::Slow => &door.stats.slow,
+                Ended::Introduction(_) => &door.stats.unintroduced,
+                Ended::Crowded => &door.stats.shed_address,
+                _ => &door.stats.refused,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(reason = %ended, "connection ended at the door");
+        }
     }
+    .instrument(span)
+    .await;
 }
 
-async fn welcome(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    role: Role,
-    plain: To,
-    door: &Door,
-    permit: Permit,
-) -> Result<(), Ended> {
+async fn welcome(arrival: Arrival, role: Role, plain: To, door: &Door) -> Result<(), Ended> {
+    let Arrival {
+        mut stream,
+        mut peer,
+        balanced,
+        mut permit,
+    } = arrival;
     // Small messages that somebody waits for are all there is.
     stream.set_nodelay(true)?;
+    alive::watch(&stream);
     let local = canonical(stream.local_addr()?);
     // Reading the first bytes and shaking hands share one deadline: two would be twice as long.
     let deadline = Instant::from_std(clock::now() + door.settings.handshake_timeout);
     let mut first = Vec::new();
+    if balanced {
+        let source = introduction(&mut stream, &mut first, peer, door, deadline).await?;
+        peer = source.unwrap_or(peer);
+        Span::current().record("client", field::display(peer));
+        permit.assign(peer.ip()).map_err(|_| Ended::Crowded)?;
+    }
     let decided = patiently(door, deadline, async {
         loop {
             match route::outer(role, sniff::sniff(&first)) {
@@ -92,6 +104,37 @@ async fn welcome(
             let io = Prefixed::new(first, stream);
             let tls = patiently(door, deadline, door.tls.accept(role, io)).await?;
             protected(tls, peer, local, role, door, permit).await
+        }
+    }
+}
+
+/// Reads what a balancer says about who is calling. What was read beyond that stays in `first`.
+async fn introduction(
+    stream: &mut TcpStream,
+    first: &mut Vec<u8>,
+    balancer: SocketAddr,
+    door: &Door,
+    deadline: Instant,
+) -> Result<Option<SocketAddr>, Ended> {
+    loop {
+        match proxy::parse(first) {
+            Ok(Step::More(limit)) => {
+                patiently(door, deadline, read_more(stream, first, limit)).await?;
+            }
+            Ok(Step::Done(header)) => {
+                first.drain(..header.length);
+                return Ok(header.source);
+            }
+            Err(error) => {
+                if door.complaint.is_due(clock::now()) {
+                    tracing::warn!(
+                        %balancer, %error,
+                        "closed: [front] proxy_protocol says that this address sends PROXY headers; \
+                         make it send them, or take it out of the list"
+                    );
+                }
+                return Err(error.into());
+            }
         }
     }
 }

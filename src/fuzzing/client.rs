@@ -278,6 +278,14 @@ impl Client {
         answer.relayed()[0]
     }
 
+    /// Logs in and allocates a relay for connections.
+    pub fn allocate_tcp(&mut self, world: &mut World) -> SocketAddr {
+        self.log_in(world);
+        let answer = self.call(world, Method::ALLOCATE, tcp);
+        assert_eq!(answer.code(), 0);
+        answer.relayed()[0]
+    }
+
     /// Logs in and allocates relays of both families.
     pub fn allocate_both(&mut self, world: &mut World) -> [SocketAddr; 2] {
         self.log_in(world);
@@ -343,6 +351,11 @@ pub fn channel_data(number: u16, payload: &[u8]) -> Vec<u8> {
 /// REQUESTED-TRANSPORT: UDP.
 pub fn udp(writer: &mut Writer<'_>) {
     writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+}
+
+/// Asks for relayed connections.
+pub fn tcp(writer: &mut Writer<'_>) {
+    writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
 }
 
 /// Writes a message.

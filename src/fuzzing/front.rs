@@ -9,6 +9,7 @@ use crate::config::Secret;
 use crate::front::route::{self, Role};
 use crate::front::sniff::{self, MAX_BYTES, Sniff};
 use crate::http::router::{Route, Upgrade, route};
+use crate::net::proxy::{self, Step};
 use crate::signal::core::{Claim, MEMBER_ID_MAX, MemberId, ROOM_NAME_MAX, Recipient, RoomName};
 use crate::signal::dialect::{Request, course, native};
 use crate::signal::ticket::Tickets;
@@ -25,6 +26,34 @@ pub fn sniff(bytes: &[u8]) {
         let _ = route::outer(role, whole);
         // The rest of the input as the name of a protocol.
         let _ = route::inner(role, bytes.get(1..), whole);
+    }
+}
+
+/// What claims to be a balancer's header: a verdict stays what it was, and what is asked for ends
+/// where the header does.
+pub fn proxy_header(bytes: &[u8]) {
+    let whole = proxy::parse(bytes);
+    let mut asked = proxy::parse(&[]);
+    for end in 0..=bytes.len() {
+        let early = proxy::parse(&bytes[..end]);
+        let Ok(Step::More(limit)) = asked else {
+            assert_eq!(early, asked, "decided before");
+            break;
+        };
+        assert!(end <= limit, "or the driver would have stopped reading");
+        if let Ok(Step::More(more)) = early {
+            assert!(more > end && more >= limit, "or the driver would stall");
+        }
+        asked = early;
+    }
+    match (asked, whole) {
+        (Ok(Step::More(_)), _) => assert_eq!(asked, whole),
+        (decided, whole) => assert_eq!(decided, whole),
+    }
+    if let Ok(Step::Done(header)) = whole {
+        assert!(header.length <= bytes.len());
+        let source = header.source.map(|source| source.ip());
+        assert_eq!(source.map(|ip| ip.to_canonical()), source);
     }
 }
 

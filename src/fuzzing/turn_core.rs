@@ -2,16 +2,25 @@
 //! permitted whom.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::turn::channel;
-use crate::turn::core::{Link, Transport, Verdict};
+use crate::turn::core::{IcmpError, Link, Transport, Verdict};
 use crate::turn::stun::address::{Family, decode_xor};
 use crate::turn::stun::{AttributeType, Class, Message, Method, Writer};
 
 use super::client::{Answer, Client, channel_data, udp};
 use super::world::{BOUND_V4, Outcome, Plan, STATIC_USER, V4, World};
+
+/// Listening sockets, so that NAT behaviour discovery has all its parts.
+const DOORS: [SocketAddr; 4] = [
+    SocketAddr::new(IpAddr::V4(V4), 3478),
+    SocketAddr::new(IpAddr::V4(V4), 443),
+    SocketAddr::new(IpAddr::V4(OTHER_V4), 3478),
+    SocketAddr::new(IpAddr::V4(OTHER_V4), 443),
+];
+const OTHER_V4: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 10);
 
 /// Runs the input; panics when an invariant breaks.
 pub fn run(input: &[u8]) {
@@ -110,6 +119,9 @@ impl Run {
             world: World::new(Plan {
                 user_quota: 2,
                 total_quota: 3,
+                doors: DOORS.to_vec(),
+                classic_stun: true,
+                tcp_relays: true,
                 ..Plan::default()
             }),
             grants: clients.iter().map(|_| Grants::default()).collect(),
@@ -162,7 +174,10 @@ impl Run {
         let lifetime = script.pick(&[0, 1, 600, 777, 3600, u32::MAX]);
         let token = self.token.clone();
         let packet = self.clients[who].signed(Method::ALLOCATE, |writer| {
-            udp(writer);
+            match wishes & 16 {
+                0 => udp(writer),
+                _ => writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]),
+            }
             writer.u32(AttributeType::LIFETIME, lifetime);
             if wishes & 1 != 0 {
                 writer.attribute(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]);
@@ -286,13 +301,104 @@ impl Run {
 
     /// The machine under the server changes.
     fn machine(&mut self, script: &mut Script<'_>) {
-        match script.next() % 4 {
+        match script.next() % 8 {
             0 => self.world.shared.exhausted ^= true,
             1 => self.world.shared.taken.clear(),
+            3 => self.path_error(script),
+            4 => self.connect(script),
+            5 => self.visit(script),
+            6 => self.bind_connection(script),
             _ => {
                 let offset = u16::from(script.next() % 16);
                 self.world.shared.taken.insert(50000 + offset);
             }
+        }
+    }
+
+    /// Somebody with a relay for connections wants one, and gets it or does not.
+    fn connect(&mut self, script: &mut Script<'_>) {
+        let peer = self.peer_of(script);
+        let who = usize::from(script.next()) % self.clients.len();
+        let packet = self.clients[who].signed(Method::CONNECT, |writer| {
+            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        });
+        let before: Vec<_> = self.world.shared.connections.keys().copied().collect();
+        self.deliver(who, packet);
+        let begun = self.world.shared.connections.iter();
+        let begun = begun.filter(|(id, _)| !before.contains(id));
+        let begun: Vec<_> = begun.map(|(id, to)| (*id, *to)).collect();
+        for (id, to) in begun {
+            let to = known_as(to.expect("it was begun here"));
+            let verdict = self.world.plan.policy.peer(to);
+            let ours = self.grants.iter().any(|grants| grants.relays.contains(&to));
+            assert!(verdict == Verdict::Allowed || verdict == Verdict::InternalOnly && ours);
+            match script.next() % 4 {
+                0 => {}
+                outcome => drop(self.world.connected(id, outcome > 1)),
+            }
+        }
+    }
+
+    /// A peer connects to every relay.
+    fn visit(&mut self, script: &mut Script<'_>) {
+        let peer = self.peer_of(script);
+        let relays = self.grants.iter().flat_map(|grants| grants.relays.clone());
+        for relayed in relays.collect::<Vec<_>>() {
+            if let Some((_, Outcome::ToClient { link, .. })) = self.world.incoming(relayed, peer) {
+                let to = self.clients.iter().position(|c| c.origin.link == link);
+                let grants = &self.grants[to.expect("it goes to a client")];
+                assert!(grants.permits(known_as(peer).ip(), self.world.now.instant));
+                assert!(grants.relays.contains(&relayed));
+            }
+        }
+    }
+
+    /// Somebody binds a connection, perhaps not their own, or one is closed.
+    fn bind_connection(&mut self, script: &mut Script<'_>) {
+        let mut all: Vec<_> = self.world.shared.connections.keys().copied().collect();
+        all.sort_by_key(|id| id.0);
+        let Some(id) = all.get(usize::from(script.next()) % all.len().max(1)) else {
+            return;
+        };
+        match script.next() % 4 {
+            0 => self.world.disconnected(*id),
+            who => {
+                let who = usize::from(who) % self.clients.len();
+                let mut stranger = self.clients[who].clone();
+                stranger.worker = usize::from(id.worker());
+                let packet = stranger
+                    .over_stream(99)
+                    .signed(Method::CONNECTION_BIND, |writer| {
+                        writer.u32(AttributeType::CONNECTION_ID, id.0);
+                    });
+                let mut stranger = self.clients[who].clone().over_stream(99);
+                stranger.worker = usize::from(id.worker());
+                stranger.send(&mut self.world, &packet);
+            }
+        }
+    }
+
+    /// An ICMP error, about anybody, comes to every relay.
+    fn path_error(&mut self, script: &mut Script<'_>) {
+        let error = IcmpError {
+            peer: self.peer_of(script),
+            kind: script.next(),
+            code: script.next(),
+            mtu: 1280,
+        };
+        let relays = self.grants.iter().flat_map(|grants| grants.relays.clone());
+        for relayed in relays.collect::<Vec<_>>() {
+            let Some(Outcome::ToClient { link, bytes, .. }) = self.world.icmp(relayed, &error)
+            else {
+                continue;
+            };
+            let to = self.clients.iter().position(|c| c.origin.link == link);
+            let grants = &self.grants[to.expect("it goes to a client")];
+            let peer = known_as(error.peer);
+            assert!(grants.permits(peer.ip(), self.world.now.instant));
+            assert!(grants.relays.contains(&relayed));
+            let message = Message::parse(&bytes).expect("a Data indication");
+            assert!(message.find(AttributeType::ICMP).is_some());
         }
     }
 
@@ -326,10 +432,35 @@ impl Run {
         let outcome = self.clients[who].send(&mut self.world, &packet);
         let answer = match &outcome {
             Outcome::Nothing => None,
+            Outcome::Answer(bytes) if Message::parse(&packet).is_err() => {
+                // Classic STUN: the address, or why not.
+                assert_eq!(bytes[4..20], packet[4..20], "the same transaction");
+                assert!(bytes.len() <= 3 * packet.len());
+                None
+            }
             Outcome::Answer(bytes) => {
                 let answer = Answer(bytes.clone());
                 self.note(who, &packet, &answer);
                 Some(answer)
+            }
+            Outcome::Bound { bytes, connection } => {
+                assert!(self.world.shared.connections.contains_key(connection));
+                let answer = Answer(bytes.clone());
+                self.note(who, &packet, &answer);
+                Some(answer)
+            }
+            Outcome::HandOver { worker } => {
+                assert_ne!(*worker, self.clients[who].worker);
+                None
+            }
+            Outcome::AnswerVia { socket, to, bytes } => {
+                let client = self.clients[who].origin;
+                assert_eq!(to.ip(), client.client.ip(), "nobody else hears of it");
+                assert!(socket.is_none_or(|socket| usize::from(socket) < DOORS.len()));
+                assert!(bytes.len() <= 3 * packet.len());
+                let answer = Answer(bytes.clone());
+                assert_eq!(answer.message().method(), Method::BINDING);
+                None
             }
             Outcome::ToPeer {
                 relayed,

@@ -11,8 +11,8 @@ use crate::limit::SharedRate;
 use crate::net::clock;
 use crate::turn::core::quota::Quota;
 use crate::turn::core::{
-    Action, BindError, Config, Credentials, Event, Host, Link, Now, Origin, Policy, Pool, RelayId,
-    Server,
+    Action, BindError, Config, ConnectError, ConnectionId, Credentials, Discovery, Event, Host,
+    IcmpError, Incoming, Link, Now, Origin, Policy, Pool, RelayId, Server,
 };
 use crate::turn::stun::address::Family;
 
@@ -54,6 +54,12 @@ pub struct Plan {
     pub max_total_bps: u64,
     /// Unauthenticated answers a second.
     pub unauthenticated_per_second: u32,
+    /// Listening sockets for NAT behaviour discovery; empty: there is none.
+    pub doors: Vec<SocketAddr>,
+    /// Whether classic STUN is answered.
+    pub classic_stun: bool,
+    /// Whether allocations may relay TCP connections.
+    pub tcp_relays: bool,
 }
 
 impl Default for Plan {
@@ -68,6 +74,9 @@ impl Default for Plan {
             max_bps: 0,
             max_total_bps: 0,
             unauthenticated_per_second: 0,
+            doors: Vec::new(),
+            classic_stun: false,
+            tcp_relays: false,
         }
     }
 }
@@ -89,6 +98,27 @@ pub enum Outcome {
     Nothing,
     /// Sent back to where it came from.
     Answer(Vec<u8>),
+    /// Sent back, and from now on the stream carries a connection.
+    Bound {
+        /// The answer.
+        bytes: Vec<u8>,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// The stream goes to another worker.
+    HandOver {
+        /// Which.
+        worker: usize,
+    },
+    /// Sent by another listening socket, or to another port of the client's.
+    AnswerVia {
+        /// The socket, where it is another.
+        socket: Option<u16>,
+        /// The destination.
+        to: SocketAddr,
+        /// The answer.
+        bytes: Vec<u8>,
+    },
     /// Sent from a relay socket.
     ToPeer {
         /// The advertised address of that socket.
@@ -118,6 +148,10 @@ pub struct Shared {
     pub pool: Pool,
     /// Relay sockets by family and port.
     pub sockets: HashMap<(Family, u16), (usize, RelayId)>,
+    /// Relays that listen for connections, by family and port.
+    pub listening: HashMap<(Family, u16), (usize, RelayId)>,
+    /// Connections with peers, and where those that were begun here lead.
+    pub connections: HashMap<ConnectionId, Option<SocketAddr>>,
     /// Ports that other programs hold.
     pub taken: HashSet<u16>,
     /// Whether the machine has sockets left.
@@ -140,6 +174,8 @@ pub struct World {
     pub servers: Vec<Server>,
     /// What they share.
     pub shared: Shared,
+    /// What clients were told when something had taken too long.
+    pub late: Vec<Outcome>,
     /// The time.
     pub now: Now,
     began: Instant,
@@ -174,10 +210,50 @@ impl Host for Desk<'_> {
     }
 
     fn close(&mut self, relay: RelayId) {
-        let before = self.shared.sockets.len();
+        let count = |shared: &Shared| shared.sockets.len() + shared.listening.len();
+        let before = count(self.shared);
         let gone = (self.worker, relay);
         self.shared.sockets.retain(|_, at| *at != gone);
-        assert_eq!(self.shared.sockets.len() + 1, before, "closed exactly once");
+        self.shared.listening.retain(|_, at| *at != gone);
+        assert_eq!(count(self.shared) + 1, before, "closed exactly once");
+    }
+
+    fn listen(&mut self, relay: RelayId, family: Family, port: u16) -> Result<(), BindError> {
+        self.bind(relay, family, port)?;
+        let here = self.shared.sockets.remove(&(family, port));
+        let here = here.expect("it was just bound");
+        self.shared.listening.insert((family, port), here);
+        Ok(())
+    }
+
+    fn is_listening(&self, family: Family, port: u16) -> bool {
+        self.shared.listening.contains_key(&(family, port))
+    }
+
+    fn connect(
+        &mut self,
+        connection: ConnectionId,
+        relay: RelayId,
+        peer: SocketAddr,
+    ) -> Result<(), ConnectError> {
+        let from = (self.worker, relay);
+        let mut listening = self.shared.listening.values();
+        assert!(listening.any(|at| *at == from), "from an open relay");
+        if self.shared.exhausted {
+            return Err(ConnectError);
+        }
+        let before = self.shared.connections.insert(connection, Some(peer));
+        assert_eq!(before, None, "a name that is in use was given out");
+        Ok(())
+    }
+
+    fn disconnect(&mut self, connection: ConnectionId) {
+        let was = self.shared.connections.remove(&connection);
+        assert!(was.is_some(), "disconnected exactly once");
+    }
+
+    fn has_worker(&self, worker: u16) -> bool {
+        worker < 2
     }
 
     fn owner(&self, family: Family, port: u16) -> Option<u16> {
@@ -207,6 +283,17 @@ impl Host for Desk<'_> {
     }
 }
 
+fn told(worker: usize, action: &Action, answer: &[u8]) -> Outcome {
+    match action {
+        Action::Tell { link, len } => Outcome::ToClient {
+            worker,
+            link: *link,
+            bytes: answer[..*len].to_vec(),
+        },
+        _ => Outcome::Nothing,
+    }
+}
+
 impl World {
     /// Two workers without allocations.
     pub fn new(plan: Plan) -> Self {
@@ -229,6 +316,9 @@ impl World {
                 Arc::new([rate(), rate()])
             }),
             unauthenticated_per_second: plan.unauthenticated_per_second,
+            discovery: (!plan.doors.is_empty()).then(|| Arc::new(Discovery::new(&plan.doors))),
+            classic_stun: plan.classic_stun,
+            tcp_relays: plan.tcp_relays,
         };
         let server = |seed| Server::new(config.clone(), seed, now.instant);
         let quota = Quota::new(plan.user_quota, plan.total_quota);
@@ -237,12 +327,15 @@ impl World {
             shared: Shared {
                 pool: Pool::new(plan.ports.clone(), quota),
                 sockets: HashMap::new(),
+                listening: HashMap::new(),
+                connections: HashMap::new(),
                 taken: HashSet::new(),
                 exhausted: false,
                 opened: 0,
                 events: Vec::new(),
                 random: 0x9E37_79B9_7F4A_7C15,
             },
+            late: Vec::new(),
             credentials,
             began: now.instant,
             now,
@@ -252,15 +345,28 @@ impl World {
 
     /// A packet from a client.
     pub fn client(&mut self, worker: usize, origin: &Origin, packet: &[u8]) -> Outcome {
-        let mut answer = [0xA5; 1500];
+        let mut answer = [0xA5; 2048];
         let mut desk = Desk {
             worker,
             shared: &mut self.shared,
         };
         let server = &mut self.servers[worker];
         let action = server.handle_client(self.now, origin, packet, &mut answer, &mut desk);
-        if let Action::Answer(len) = action {
-            return Outcome::Answer(answer[..len].to_vec());
+        match action {
+            Action::Answer(len) => return Outcome::Answer(answer[..len].to_vec()),
+            Action::AnswerVia { len, socket, to } => {
+                let bytes = answer[..len].to_vec();
+                return Outcome::AnswerVia { socket, to, bytes };
+            }
+            Action::Bound { len, connection } => {
+                let bytes = answer[..len].to_vec();
+                return Outcome::Bound { bytes, connection };
+            }
+            Action::HandOver { worker } => {
+                let worker = usize::from(worker);
+                return Outcome::HandOver { worker };
+            }
+            _ => {}
         }
         self.carry_out(worker, action, packet)
     }
@@ -276,6 +382,60 @@ impl World {
         let (worker, relay) = *self.shared.sockets.get(&at)?;
         let action = self.servers[worker].handle_peer(self.now, relay, source, payload.len());
         Some(self.carry_out(worker, action, payload))
+    }
+
+    /// An ICMP error for what was sent from one of our relayed addresses.
+    pub fn icmp(&mut self, relayed: SocketAddr, error: &IcmpError) -> Option<Outcome> {
+        let at = (Family::of(relayed.ip()), relayed.port());
+        let (worker, relay) = *self.shared.sockets.get(&at)?;
+        let mut answer = [0xA5; 2048];
+        let action = self.servers[worker].handle_icmp(self.now, relay, error, &mut answer);
+        Some(told(worker, &action, &answer))
+    }
+
+    /// The outcome of a connection that was begun.
+    pub fn connected(&mut self, id: ConnectionId, connected: bool) -> Outcome {
+        let worker = usize::from(id.worker());
+        let mut answer = [0xA5; 2048];
+        let mut desk = Desk {
+            worker,
+            shared: &mut self.shared,
+        };
+        let server = &mut self.servers[worker];
+        let action = server.handle_connected(self.now, id, connected, &mut answer, &mut desk);
+        told(worker, &action, &answer)
+    }
+
+    /// A peer connects to one of our relayed addresses. `None`: nobody listens there, or the
+    /// connection was refused.
+    pub fn incoming(
+        &mut self,
+        relayed: SocketAddr,
+        source: SocketAddr,
+    ) -> Option<(ConnectionId, Outcome)> {
+        let at = (Family::of(relayed.ip()), relayed.port());
+        let (worker, relay) = *self.shared.listening.get(&at)?;
+        let mut answer = [0xA5; 2048];
+        let mut desk = Desk {
+            worker,
+            shared: &mut self.shared,
+        };
+        let server = &mut self.servers[worker];
+        match server.handle_incoming(self.now, relay, source, &mut answer, &mut desk) {
+            Incoming::Refused => None,
+            Incoming::Accepted { connection, action } => {
+                let before = self.shared.connections.insert(connection, None);
+                assert_eq!(before, None, "a name that is in use was given out");
+                Some((connection, told(worker, &action, &answer)))
+            }
+        }
+    }
+
+    /// One side of a connection is gone, and so the driver closes the other.
+    pub fn disconnected(&mut self, id: ConnectionId) {
+        if self.shared.connections.remove(&id).is_some() {
+            self.servers[usize::from(id.worker())].handle_disconnected(id);
+        }
     }
 
     /// A client's stream closes.
@@ -317,7 +477,9 @@ impl World {
     pub fn audit(&self) {
         let count = self.plan.ports.clone().count() as u32;
         for family in [Family::V4, Family::V6] {
-            let bound = self.shared.sockets.keys().filter(|(f, _)| *f == family);
+            let sockets = self.shared.sockets.keys();
+            let bound = sockets.chain(self.shared.listening.keys());
+            let bound = bound.filter(|(f, _)| *f == family);
             let accounted = self.shared.pool.free(family)
                 + self.shared.pool.reserved(family)
                 + bound.count() as u32;
@@ -341,6 +503,14 @@ impl World {
                 shared: &mut self.shared,
             };
             self.servers[worker].handle_timeout(self.now, &mut desk);
+            let mut answer = [0xA5; 2048];
+            let server = &mut self.servers[worker];
+            while let Some(action) = server.expire_connection(self.now, &mut answer, &mut desk) {
+                let outcome = told(worker, &action, &answer);
+                if outcome != Outcome::Nothing {
+                    self.late.push(outcome);
+                }
+            }
         }
     }
 
@@ -354,7 +524,12 @@ impl World {
     fn carry_out(&mut self, worker: usize, action: Action, packet: &[u8]) -> Outcome {
         let cut = |range: Range<usize>| packet[range].to_vec();
         match action {
-            Action::Nothing | Action::Answer(_) => Outcome::Nothing,
+            Action::Nothing
+            | Action::Answer(_)
+            | Action::AnswerVia { .. }
+            | Action::Bound { .. }
+            | Action::HandOver { .. }
+            | Action::Tell { .. } => Outcome::Nothing,
             Action::ToPeer {
                 relay,
                 peer,

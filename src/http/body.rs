@@ -1,4 +1,5 @@
-//! The body of an answer: nothing, bytes, or a file read as fast as the client takes it.
+//! The body of an answer: nothing, bytes, or what comes from a file or from elsewhere as fast as the
+//! client takes it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,17 +10,22 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-/// A body, and whatever must live until it has been sent.
+use super::serve::Running;
+
+/// A body, and the exchange that it is a part of.
 pub(super) struct Answer {
     content: Content,
-    guard: Option<Box<dyn Send + Sync>>,
+    exchange: Option<Running>,
 }
 
 enum Content {
     Empty,
     Bytes(Bytes),
     File(Reader),
+    Stream(Stream),
 }
+
+type Stream = Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>;
 
 /// Reads a file piece by piece off the async threads; one piece is in memory at a time.
 struct Reader {
@@ -55,10 +61,32 @@ impl Answer {
         }))
     }
 
-    /// Keeps `guard` until the body has been handed to the connection or given up.
-    pub(super) fn with_guard(mut self, guard: impl Send + Sync + 'static) -> Self {
-        self.guard = Some(Box::new(guard));
+    /// What somebody else makes, piece by piece.
+    pub(super) fn stream(
+        stream: impl Body<Data = Bytes, Error = io::Error> + Send + 'static,
+    ) -> Self {
+        Self::from(Content::Stream(Box::pin(stream)))
+    }
+
+    /// The exchange ends when the body has been handed to the connection or given up. Until then
+    /// it is told whether the client takes what there is or waits for more.
+    pub(super) fn with_exchange(mut self, mut exchange: Running) -> Self {
+        exchange.given();
+        self.exchange = Some(exchange);
         self
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.content = Content::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Content::File(reader) => reader.poll(cx),
+            Content::Stream(stream) => stream.as_mut().poll_frame(cx),
+        }
     }
 }
 
@@ -66,7 +94,7 @@ impl From<Content> for Answer {
     fn from(content: Content) -> Self {
         Self {
             content,
-            guard: None,
+            exchange: None,
         }
     }
 }
@@ -87,15 +115,15 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match &mut self.content {
-            Content::Empty => Poll::Ready(None),
-            Content::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.content = Content::Empty;
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+        let polled = self.poll_content(cx);
+        if let Some(exchange) = &mut self.exchange {
+            match &polled {
+                Poll::Pending => exchange.wanted(),
+                Poll::Ready(Some(Ok(_))) => exchange.given(),
+                Poll::Ready(_) => {}
             }
-            Content::File(reader) => reader.poll(cx),
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -103,6 +131,7 @@ impl Body for Answer {
             Content::Empty => true,
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::File(reader) => reader.left == 0,
+            Content::Stream(stream) => stream.is_end_stream(),
         }
     }
 
@@ -111,6 +140,7 @@ impl Body for Answer {
             Content::Empty => 0,
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(reader) => reader.left,
+            Content::Stream(stream) => return stream.size_hint(),
         })
     }
 }

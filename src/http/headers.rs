@@ -1,5 +1,8 @@
 //! Headers that every answer carries, so that a browser keeps pages apart from the rest of the web.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use hyper::HeaderMap;
 use hyper::header::{
     CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, InvalidHeaderValue, REFERRER_POLICY,
@@ -12,7 +15,7 @@ use super::authority::Authority;
 #[derive(Clone, Debug)]
 pub(super) enum Policy {
     /// The strict one that our own pages are written for.
-    BuiltIn,
+    BuiltIn(Last),
     /// The operator's.
     Given(HeaderValue),
     /// None: an operator's pages were written without one in mind.
@@ -24,17 +27,37 @@ impl Policy {
         match given.map(str::trim) {
             Some("") => Ok(Self::None),
             Some(text) => HeaderValue::from_str(text).map(Self::Given),
-            None if built_in => Ok(Self::BuiltIn),
+            None if built_in => Ok(Self::BuiltIn(Last::default())),
             None => Ok(Self::None),
         }
+    }
+}
+
+/// The policy for the host that was named last: nearly always it is named again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Last(Arc<ArcSwapOption<(Authority, HeaderValue)>>);
+
+impl Last {
+    fn csp(&self, own: Option<&Authority>) -> HeaderValue {
+        let Some(own) = own else {
+            return built_in_csp(None);
+        };
+        if let Some(last) = &*self.0.load()
+            && last.0 == *own
+        {
+            return last.1.clone();
+        }
+        let value = built_in_csp(Some(own));
+        self.0.store(Some(Arc::new((own.clone(), value.clone()))));
+        value
     }
 }
 
 /// Adds what is missing. `own` is the host that the request named.
 pub(super) fn secure(headers: &mut HeaderMap, policy: &Policy, own: Option<&Authority>) {
     match policy {
-        Policy::BuiltIn => {
-            headers.insert(CONTENT_SECURITY_POLICY, built_in_csp(own));
+        Policy::BuiltIn(last) => {
+            headers.insert(CONTENT_SECURITY_POLICY, last.csp(own));
         }
         Policy::Given(value) => {
             headers.insert(CONTENT_SECURITY_POLICY, value.clone());
@@ -42,23 +65,26 @@ pub(super) fn secure(headers: &mut HeaderMap, policy: &Policy, own: Option<&Auth
         Policy::None => {}
     }
     for (name, value) in FIXED {
-        headers.insert(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        );
+        headers.insert(name, value);
     }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // `no-referrer` would do as well, but makes some browsers send `Origin: null` to ourselves.
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
 }
 
-const FIXED: &[(&str, &str)] = &[
+// Made once, by the compiler: for names that the library does not know, that is work.
+const FIXED: [(HeaderName, HeaderValue); 4] = [
     (
-        "permissions-policy",
-        "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
-         fullscreen=(self), screen-wake-lock=(self), geolocation=(), payment=(), usb=()",
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static(
+            "camera=(self), microphone=(self), display-capture=(self), autoplay=(self), \
+             fullscreen=(self), screen-wake-lock=(self), geolocation=(), payment=(), usb=()",
+        ),
     ),
-    ("cross-origin-opener-policy", "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    // `no-referrer` would do as well, but makes some browsers send `Origin: null` to ourselves.
+    (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
 ];
 
 fn built_in_csp(own: Option<&Authority>) -> HeaderValue {
@@ -102,6 +128,10 @@ mod tests {
         );
         assert!(text.contains("frame-ancestors 'none'"));
         assert!(!text.contains("unsafe"));
+        for host in ["other.example", "call.example:8443", "call.example:8443"] {
+            let socket = format!("connect-src 'self' wss://{host};");
+            assert!(csp(&policy, host).unwrap().contains(&socket), "{host}");
+        }
         assert!(
             csp(&policy, "[::1]:8443")
                 .unwrap()

@@ -1,14 +1,27 @@
 //! Files as answers: variants, entity tags, conditional requests.
 
+use std::borrow::Cow;
+use std::io::{Seek as _, SeekFrom};
+
 use hyper::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, VARY,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, LOCATION, VARY,
 };
 use hyper::{Method, Response, StatusCode};
 
 use super::body::Answer;
-use crate::assets::negotiate::Accepted;
+use super::conditional::{self, Validators, Wanted};
+use crate::assets::negotiate::{Accepted, Encoding};
 use crate::assets::{Assets, Content, Found, Lookup};
+
+/// What is shown for a path without a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fallback {
+    /// That there is none.
+    NotFound,
+    /// The first page, whose scripts read the path (`[web] spa`).
+    FirstPage,
+}
 
 /// Answers a GET or HEAD for `path`, as [`Assets::find`] takes it.
 pub(super) async fn serve(
@@ -16,12 +29,20 @@ pub(super) async fn serve(
     method: &Method,
     headers: &HeaderMap,
     path: &str,
+    fallback: Fallback,
 ) -> Response<Answer> {
     let accepted = headers
         .get(ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
         .map_or(Accepted::PLAIN, Accepted::parse);
-    match assets.find(path, accepted).await {
+    let mut lookup = assets.find(path, accepted).await;
+    if fallback == Fallback::FirstPage
+        && matches!(lookup, Ok(Lookup::Missing))
+        && names_a_page(path, headers)
+    {
+        lookup = assets.find("index.html", accepted).await;
+    }
+    match lookup {
         Ok(Lookup::Found(found)) => file(found, method, headers),
         Ok(Lookup::IsDirectory) => with_slash(path),
         Ok(Lookup::Missing) => text(StatusCode::NOT_FOUND, "Not found\n"),
@@ -30,6 +51,17 @@ pub(super) async fn serve(
             text(StatusCode::INTERNAL_SERVER_ERROR, "Cannot be read\n")
         }
     }
+}
+
+/// Whether somebody goes to this path, or a page asks for a file that is missing: a page in place of
+/// a script or an image would only hide that.
+fn names_a_page(path: &str, headers: &HeaderMap) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let asks_for_html = || {
+        let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+        accept.is_some_and(|accept| accept.contains("text/html"))
+    };
+    !name.contains('.') || asks_for_html()
 }
 
 /// A short answer for people.
@@ -47,6 +79,7 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
 
 fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> {
     let mut response = Response::new(Answer::empty());
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
     let headers = response.headers_mut();
     // Names carry no hash, so a copy is kept but never used without asking: asking costs one round
     // trip and no bytes, and after an update nobody runs a mixture of two versions.
@@ -54,10 +87,21 @@ fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> 
     if found.varies {
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
-    if let Ok(etag) = HeaderValue::from_str(&found.etag) {
+    let etag = match &found.etag {
+        Cow::Borrowed(etag) => Ok(HeaderValue::from_static(etag)),
+        Cow::Owned(etag) => HeaderValue::from_str(etag),
+    };
+    if let Ok(etag) = etag {
         headers.insert(ETAG, etag);
     }
-    if matches(request, &found.etag) {
+    if let Some(date) = found.modified.and_then(conditional::http_date) {
+        headers.insert(LAST_MODIFIED, date);
+    }
+    let validators = Validators {
+        etag: &found.etag,
+        modified: found.modified,
+    };
+    if conditional::is_known(request, validators) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
@@ -69,26 +113,64 @@ fn file(found: Found, method: &Method, request: &HeaderMap) -> Response<Answer> 
         Content::Static(bytes) => bytes.len() as u64,
         Content::File(_, length) => *length,
     };
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    let mut wanted = Wanted::Whole;
+    // A part of a compressed form is of use to nobody who has not got the rest of that form.
+    if found.encoding == Encoding::Identity {
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if method == Method::GET {
+            wanted = conditional::wanted(request, validators, length);
+        }
+    }
+    let part = match wanted {
+        Wanted::Whole => 0..length,
+        Wanted::Part(part) => {
+            let text = format!(
+                "bytes {}-{}/{length}",
+                part.start,
+                part.end.saturating_sub(1)
+            );
+            range_header(headers, &text);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            part
+        }
+        Wanted::Unsatisfiable => {
+            let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "There is less of it\n");
+            range_header(response.headers_mut(), &format!("bytes */{length}"));
+            return response;
+        }
+    };
+    let length = part.end - part.start;
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(length));
     if method != Method::HEAD {
         *response.body_mut() = match found.content {
-            Content::Static(bytes) => Answer::bytes(bytes),
-            Content::File(file, length) => Answer::file(file, length),
+            Content::Static(bytes) => {
+                let part = usize::try_from(part.start)
+                    .ok()
+                    .zip(usize::try_from(part.end).ok());
+                let bytes = part.and_then(|(start, end)| bytes.get(start..end));
+                Answer::bytes(bytes.unwrap_or_default())
+            }
+            Content::File(mut file, _) => match file.seek(SeekFrom::Start(part.start)) {
+                Ok(_) => Answer::file(file, length),
+                Err(error) => {
+                    tracing::warn!(%error, "a file of web.dir cannot be read");
+                    return text(StatusCode::INTERNAL_SERVER_ERROR, "Cannot be read\n");
+                }
+            },
         };
     }
     response
 }
 
-/// `If-None-Match` with the weak comparison that it prescribes (RFC 9110 section 13.1.2).
-fn matches(request: &HeaderMap, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let ours = opaque(etag);
-    request
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim() == "*" || opaque(tag) == ours)
+/// Headers of a file with those that every answer carries; a map that grows is copied.
+const HEADERS: usize = 14;
+
+fn range_header(headers: &mut HeaderMap, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(CONTENT_RANGE, value);
+    }
 }
 
 /// Relative links in an index page need the slash.
@@ -115,23 +197,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_match_whatever_their_strength_and_neighbours() {
-        for (header, expected) in [
-            ("\"a\"", true),
-            ("W/\"a\"", true),
-            ("\"b\", \"a\"", true),
-            ("\"b\" ,W/\"a\"", true),
-            ("*", true),
-            ("\"a-gz\"", false),
-            ("a", false),
-            ("", false),
+    fn a_missing_script_is_no_page() {
+        let html = HeaderMap::from_iter([(ACCEPT, "text/html,*/*;q=0.8".parse().unwrap())]);
+        let any = HeaderMap::from_iter([(ACCEPT, "*/*".parse().unwrap())]);
+        for (path, headers, expected) in [
+            ("users/7", &any, true),
+            ("users/jane.doe", &html, true),
+            ("users/", &any, true),
+            ("app.js", &any, false),
+            ("v1.2/users", &any, true),
+            ("img/logo.png", &HeaderMap::new(), false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(IF_NONE_MATCH, header.parse().unwrap());
-            assert_eq!(matches(&headers, "\"a\""), expected, "{header}");
-            assert_eq!(matches(&headers, "W/\"a\""), expected, "{header}");
+            assert_eq!(names_a_page(path, headers), expected, "{path}");
         }
-        assert!(!matches(&HeaderMap::new(), "\"a\""));
     }
 
     #[test]

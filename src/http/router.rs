@@ -69,12 +69,63 @@ pub fn route(method: &Method, path: &str, upgrade: Upgrade, signaling_path: &str
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Route::MethodNotAllowed("GET, HEAD");
     }
+    // The page's own files, where no proxy of the root takes them away.
+    if let Some(own) = file.strip_prefix("r/_/").filter(|own| !own.is_empty()) {
+        return Route::Asset(own.to_owned());
+    }
     match file.strip_prefix("r/") {
         _ if file.is_empty() || file == "index.html" => Route::Page,
         // The room's name is the page's to read; a slash in it came encoded and was refused.
         Some(room) if !room.is_empty() && !room.contains('/') => Route::Page,
         _ => Route::Asset(file),
     }
+}
+
+/// Whether a path is ours whatever else is configured: signaling, the ICE configuration, and the
+/// rooms with all that their page needs.
+pub fn is_reserved(path: &str, signaling_path: &str) -> bool {
+    path == signaling_path || ICE_PATHS.contains(&path) || path == "/r" || path.starts_with("/r/")
+}
+
+/// Which of `prefixes` a path lies under, the longest if there are several. A prefix is a path
+/// without a slash at its end, or the root.
+///
+/// The path is understood as an application may understand it: after decoding. One with a dot
+/// segment in it, however it is written, lies under none: it could lead out of the prefix again.
+pub fn longest<'a>(path: &str, prefixes: impl Iterator<Item = &'a str>) -> Option<usize> {
+    let decoded = percent_decode(path)?;
+    if decoded.first() != Some(&b'/') || decoded.contains(&0) {
+        return None;
+    }
+    let mut segments = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+    if segments.any(|segment| matches!(segment, b"." | b"..")) {
+        return None;
+    }
+    let under = |prefix: &str| {
+        let rest = decoded.strip_prefix(prefix.trim_end_matches('/').as_bytes());
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    };
+    prefixes
+        .enumerate()
+        .filter(|(_, prefix)| under(prefix))
+        .max_by_key(|(_, prefix)| prefix.len())
+        .map(|(index, _)| index)
+}
+
+fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(bytes)
 }
 
 /// The path of a file below the root: decoded once, without empty, `.` and `..` segments, control
@@ -84,23 +135,11 @@ fn decode(path: &str) -> Option<String> {
         return None;
     }
     let path = path.strip_prefix('/')?;
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
-                let decoded = u8::try_from(high * 16 + low).ok()?;
-                if decoded == b'/' {
-                    return None;
-                }
-                decoded
-            }
-            byte => byte,
-        });
+    // Decoded with the rest, it would make one segment two.
+    if path.to_ascii_lowercase().contains("%2f") {
+        return None;
     }
-    let decoded = String::from_utf8(bytes).ok()?;
+    let decoded = String::from_utf8(percent_decode(path)?).ok()?;
     if decoded.chars().any(|c| c.is_control() || c == '\\') {
         return None;
     }
@@ -131,6 +170,11 @@ mod tests {
             ("/r/a%20b", Route::Page),
             ("/r/", asset("r/")),
             ("/r/a/b", asset("r/a/b")),
+            ("/r/_/app.js", asset("app.js")),
+            ("/r/_/js/call.js", asset("js/call.js")),
+            ("/r/_/", asset("r/_/")),
+            ("/r/_", Route::Page),
+            ("/r/_/../ice", Route::NotFound),
             ("/check", asset("check")),
             ("/css/app.css", asset("css/app.css")),
             ("/a%2eb", asset("a.b")),
@@ -170,6 +214,69 @@ mod tests {
             assert_eq!(get(path), expected, "{path}");
         }
         assert_eq!(get(&format!("/{}", "a".repeat(MAX_PATH))), Route::NotFound);
+    }
+
+    #[test]
+    fn our_own_paths_are_nobody_elses() {
+        for path in ["/sig", "/ice", "/api/turn", "/r", "/r/room", "/r/_/app.js"] {
+            assert!(is_reserved(path, "/sig"), "{path}");
+        }
+        for path in ["/", "/ws", "/ice/", "/icecream", "/room", "/api", "/sig/x"] {
+            assert!(!is_reserved(path, "/sig"), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_takes_the_path() {
+        let prefixes = ["/app", "/app/admin", "/a"];
+        let find = |path: &str| longest(path, prefixes.into_iter()).map(|index| prefixes[index]);
+        for (path, expected) in [
+            ("/app", Some("/app")),
+            ("/app/", Some("/app")),
+            ("/app/x/y", Some("/app")),
+            ("/app//x", Some("/app")),
+            ("/app/admin", Some("/app/admin")),
+            ("/app/admin/x", Some("/app/admin")),
+            ("/app/administrator", Some("/app")),
+            ("/apple", None),
+            ("/a/b", Some("/a")),
+            ("/", None),
+            ("/App", None),
+            // What the application would understand counts.
+            ("/%61pp/x", Some("/app")),
+            ("/app/%61dmin/x", Some("/app/admin")),
+            ("/app%2fadmin", Some("/app/admin")),
+            ("/app/x%2Fy", Some("/app")),
+            ("/app/...", Some("/app")),
+            ("/app/..", None),
+            ("/app/../ice", None),
+            ("/app/./x", None),
+            ("/app/%2e%2e/secret", None),
+            ("/app/.%2E/secret", None),
+            ("/app/..%2fsecret", None),
+            ("/app/..%5csecret", None),
+            ("/app/..\\secret", None),
+            ("/app/%00", None),
+            ("/app/%", None),
+            ("/app/%zz", None),
+            ("app", None),
+            ("*", None),
+            ("", None),
+        ] {
+            assert_eq!(find(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_root_takes_what_no_longer_prefix_takes() {
+        let prefixes = ["/", "/app"];
+        let find = |path: &str| longest(path, prefixes.into_iter());
+        assert_eq!(find("/"), Some(0));
+        assert_eq!(find("/x"), Some(0));
+        assert_eq!(find("//x"), Some(0));
+        assert_eq!(find("/app/x"), Some(1));
+        assert_eq!(find("/x/../y"), None);
+        assert_eq!(longest("/x", [].into_iter()), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use hyper::header::{
     CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE,
 };
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -124,7 +125,9 @@ where
             return;
         };
         // hyper and its deadlines end here: the session speaks to the TLS stream itself.
-        let stream = parts.io.into_inner().into_inner();
+        let Some(stream) = parts.io.into_inner().into_inner() else {
+            return;
+        };
         let read = parts.read_buf.to_vec();
         let socket =
             WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
@@ -155,16 +158,25 @@ pub(super) fn token(query: &str) -> Option<Box<str>> {
         .map(Box::from)
 }
 
-/// Ends the connection after a refusal. hyper hands a connection that was asked to change its
-/// protocol to whoever waits for that, and drops it when nobody does; TLS wants a closing word.
+/// Ends the connection after a refusal.
 fn refuse(
     mut request: Request<Incoming>,
+    client: &Client,
+    answer: Response<Answer>,
+) -> Response<Answer> {
+    decline(hyper::upgrade::on(&mut request), client, answer)
+}
+
+/// Answers instead of changing the protocol, and ends the connection then. hyper hands a connection
+/// that was asked to change its protocol to whoever waits for that, and drops it when nobody does;
+/// TLS wants a closing word.
+pub(super) fn decline(
+    upgrade: OnUpgrade,
     client: &Client,
     mut answer: Response<Answer>,
 ) -> Response<Answer> {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(CONNECTION, close);
-    let upgrade = hyper::upgrade::on(&mut request);
     client.drain.spawn(async move {
         if let Ok(ended) = upgrade.await {
             let _ = tokio::time::timeout(GOODBYE, TokioIo::new(ended).shutdown()).await;

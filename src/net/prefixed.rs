@@ -25,6 +25,11 @@ impl<S> Prefixed<S> {
         }
     }
 
+    /// The stream.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
     /// The bytes not handed out yet, and the stream.
     pub fn into_parts(mut self) -> (Vec<u8>, S) {
         self.prefix.drain(..self.replayed);

@@ -3,15 +3,20 @@
 
 #![allow(unsafe_code)]
 
+mod errors;
+mod poll;
+
 use std::io;
 use std::marker::PhantomData;
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
-use std::time::Duration;
 
 use libc::{c_int, c_void, iovec, mmsghdr, sockaddr_storage, socklen_t};
+
+pub use errors::{SocketError, receive_errors};
+pub use poll::{Interest, Poller, Ready, acknowledge, event_fd, notify};
 
 /// Datagrams that one [`receive`] takes at most.
 pub const BATCH: usize = 32;
@@ -271,6 +276,7 @@ impl<'a> SendBatch<'_, 'a> {
             scratch.messages.push(message);
         }
         let (mut at, mut sent) = (0, 0);
+        let mut tried = None;
         while at < count {
             // SAFETY: the headers point into vectors that do not change any more, and to bytes
             // that are borrowed for 'a.
@@ -288,6 +294,9 @@ impl<'a> SendBatch<'_, 'a> {
                     sent += done as usize;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It may be about an earlier datagram, which an ICMP message came back for. The
+                // kernel tells such news once, to whoever calls next.
+                Err(error) if tried != Some(at) && !is_shortage(&error) => tried = Some(at),
                 Err(error) => {
                     failed(at, error);
                     at += 1;
@@ -296,6 +305,14 @@ impl<'a> SendBatch<'_, 'a> {
         }
         sent
     }
+}
+
+/// Whether the kernel has no room at present.
+pub fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 fn write_address(addr: SocketAddr, family: SocketFamily) -> sockaddr_storage {
@@ -401,6 +418,8 @@ pub fn set_option(socket: BorrowedFd<'_>, option: SocketOption, value: i32) -> i
         SocketOption::PacketInfoV6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
         SocketOption::MtuDiscoverV4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
         SocketOption::MtuDiscoverV6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+        SocketOption::ErrorsV4 => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        SocketOption::ErrorsV6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
     };
     // SAFETY: the pointer and the length are of one live integer.
     check(unsafe {
@@ -428,6 +447,10 @@ pub enum SocketOption {
     MtuDiscoverV4,
     /// [`PMTUD_DONT`] or [`PMTUD_DO`].
     MtuDiscoverV6,
+    /// Keep ICMP errors for [`receive_errors`].
+    ErrorsV4,
+    /// The same on an IPv6 socket.
+    ErrorsV6,
 }
 
 /// Routers may cut datagrams.
@@ -436,151 +459,27 @@ pub const PMTUD_DONT: i32 = libc::IP_PMTUDISC_DONT;
 /// Routers must not cut datagrams.
 pub const PMTUD_DO: i32 = libc::IP_PMTUDISC_DO;
 
-/// Waits for many descriptors; level-triggered.
-#[derive(Debug)]
-pub struct Poller(OwnedFd);
-
-/// What a descriptor is watched for, besides errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// Bytes to read.
-    Read,
-    /// Bytes to read, or room to write.
-    ReadWrite,
-    /// Room to write.
-    Write,
-}
-
-/// A descriptor is ready.
-#[derive(Clone, Copy, Debug)]
-pub struct Ready {
-    /// The number it was added with.
-    pub token: u64,
-    /// It can be read, or has failed.
-    pub readable: bool,
-    /// It can be written.
-    pub writable: bool,
-}
-
-impl Interest {
-    fn events(self) -> u32 {
-        (match self {
-            Self::Read => libc::EPOLLIN | libc::EPOLLRDHUP,
-            Self::ReadWrite => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLOUT,
-            Self::Write => libc::EPOLLOUT,
-        }) as u32
-    }
-}
-
-impl Poller {
-    /// Watches nothing yet.
-    pub fn new() -> io::Result<Self> {
-        // SAFETY: a call without pointers; a descriptor that was returned is ours.
-        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: as above.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// Watches a descriptor until it is closed.
-    pub fn add(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
-    }
-
-    /// Watches it for something else.
-    pub fn modify(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
-    }
-
-    fn control(
-        &self,
-        operation: c_int,
-        fd: BorrowedFd<'_>,
-        token: u64,
-        interest: Interest,
-    ) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: interest.events(),
-            u64: token,
-        };
-        // SAFETY: the event lives through the call.
-        check(unsafe {
-            libc::epoll_ctl(
-                self.0.as_raw_fd(),
-                operation,
-                fd.as_raw_fd(),
-                &raw mut event,
-            )
-        })
-        .map(|_| ())
-    }
-
-    /// Waits until something is ready or `timeout` is over (`None`: for ever).
-    pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
-        const MOST: usize = 128;
-        let mut events = [const { MaybeUninit::<libc::epoll_event>::uninit() }; MOST];
-        let millis = timeout.map_or(-1, |t| {
-            // Rounded up: waking early would only mean waiting again.
-            c_int::try_from(t.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX)
-        });
-        ready.clear();
-        // SAFETY: the kernel writes at most MOST events and says how many.
-        let got = match check(unsafe {
-            libc::epoll_wait(
-                self.0.as_raw_fd(),
-                events.as_mut_ptr().cast(),
-                MOST as c_int,
-                millis,
-            )
-        }) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            other => other? as usize,
-        };
-        for event in events.iter().take(got) {
-            // SAFETY: the kernel has written these.
-            let event = unsafe { event.assume_init() };
-            let flags = event.events as c_int;
-            let failed = flags & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
-            ready.push(Ready {
-                token: event.u64,
-                readable: failed || flags & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
-                writable: flags & libc::EPOLLOUT != 0,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// A descriptor that another thread can make ready.
-pub fn event_fd() -> io::Result<OwnedFd> {
-    // SAFETY: a call without pointers; a descriptor that was returned is ours.
-    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-    // SAFETY: as above.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Makes an [`event_fd`] ready.
-pub fn notify(fd: BorrowedFd<'_>) {
-    let one = 1_u64;
-    // SAFETY: eight bytes of a live integer. The only error, a full counter, is ready already.
-    unsafe { libc::write(fd.as_raw_fd(), ptr::from_ref(&one).cast(), 8) };
-}
-
-/// Makes an [`event_fd`] wait again.
-pub fn acknowledge(fd: BorrowedFd<'_>) {
-    let mut count = 0_u64;
-    // SAFETY: eight bytes of a live integer. The only error means it was not ready.
-    unsafe { libc::read(fd.as_raw_fd(), ptr::from_mut(&mut count).cast(), 8) };
-}
-
-/// Raises the number of files this process may have open to what it is allowed to; returns it.
-pub fn raise_file_limit() -> io::Result<u64> {
+/// Raises the number of files this process may have open to what it is allowed to, and further to
+/// `wanted` if it has the privilege; returns it.
+pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the pointer is to one live structure, here and below.
+    // SAFETY: the pointer is to one live structure.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    if limit.rlim_max < wanted {
+        let more = libc::rlimit {
+            rlim_cur: wanted,
+            rlim_max: wanted,
+        };
+        // SAFETY: as above.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const more) } == 0 {
+            return Ok(wanted);
+        }
+    }
     limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
     Ok(limit.rlim_cur)
 }

@@ -56,6 +56,11 @@ impl DatagramSocket {
         // RFC 8656 section 14: unless asked otherwise, routers may cut what is relayed.
         this.set_dont_fragment(false)?;
         let _ = set_option(this.socket.as_fd(), SocketOption::UdpGro, 1);
+        let errors = match this.family {
+            SocketFamily::V4 => SocketOption::ErrorsV4,
+            SocketFamily::V6 => SocketOption::ErrorsV6,
+        };
+        set_option(this.socket.as_fd(), errors, 1)?;
         Ok(this)
     }
 

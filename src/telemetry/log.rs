@@ -45,7 +45,9 @@ pub fn init(settings: &Log, audience: Audience) -> Result<(), Error> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(color)
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // Whoever reads the log may go away; telling standard error of that would panic.
+        .log_internal_errors(false);
     match (audience, settings.format) {
         (Audience::Terminal, _) => builder.event_format(Short::default()).finish().try_init()?,
         (Audience::Operator, LogFormat::Text) => builder.finish().try_init()?,

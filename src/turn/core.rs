@@ -8,8 +8,12 @@
 pub mod allocation;
 mod audit;
 pub mod auth;
+mod classic;
+pub mod connections;
 mod data;
+pub mod discovery;
 pub mod host;
+mod icmp;
 pub mod nonce;
 pub mod policy;
 pub mod pool;
@@ -21,11 +25,15 @@ pub mod stats;
 pub mod timers;
 
 pub use auth::Credentials;
-pub use host::{BindError, Event, Host};
+pub use connections::ConnectionId;
+pub use discovery::Discovery;
+pub use host::{BindError, ConnectError, Event, Host};
+pub use icmp::IcmpError;
 pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;
-pub use server::{Action, Config, Header, Link, Now, Origin, RelayId, Server, Transport};
-pub use stats::Stats;
+pub use requests::Direction;
+pub use server::{Action, Config, Header, Incoming, Link, Now, Origin, RelayId, Server, Transport};
+pub use stats::{ByTransport, Stats, Traffic};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,9 @@
 
 mod directory;
 mod mailbox;
+mod metrics;
 mod outbox;
+mod peers;
 mod sockets;
 mod stream;
 mod worker;
@@ -25,6 +27,8 @@ use crate::net::stream::{ClientStream, TurnSink};
 use super::core::{Config, Pool, Stats};
 use directory::Directory;
 use mailbox::{Mail, Mailbox};
+
+pub use metrics::TurnMetrics;
 
 /// Everything that the workers are started with.
 #[derive(Debug)]
@@ -54,7 +58,7 @@ pub struct Workers {
 pub fn start(plan: Plan) -> io::Result<Workers> {
     let count = plan.listeners.len();
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..count)
-        .map(|_| mailbox::new())
+        .map(|id| mailbox::new(id as u16))
         .collect::<io::Result<Vec<_>>>()?
         .into_iter()
         .unzip();
@@ -130,6 +134,11 @@ impl Workers {
             .unwrap_or_else(PoisonError::into_inner)
             .quota
             .allocations()
+    }
+
+    /// The numbers of all workers, for the metrics page.
+    pub fn metrics(&self) -> TurnMetrics {
+        TurnMetrics::new(self.stats.clone(), self.pool.clone())
     }
 
     /// What each worker has counted, as of its last round.

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod attribute;
+pub mod classic;
 pub mod error;
 pub mod header;
 pub mod integrity;
@@ -13,6 +14,7 @@ pub mod message;
 pub mod writer;
 
 pub use attribute::{Attribute, AttributeType};
+pub use classic::Classic;
 pub use error::ErrorCode;
 pub use header::{Class, Method, TransactionId};
 pub use integrity::{Algorithm, Key};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use callbox::assets::{Assets, Embedded, Variant};
 use callbox::cert::{CertStore, self_signed};
 use callbox::config::settings::{
-    ExternalIp, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls, Turn, Web,
+    Admin, ExternalIp, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls, Turn, Web,
 };
 use callbox::config::{Secret, Settings};
 use callbox::front::{self, Listener, Role, Stats};
@@ -263,7 +263,14 @@ pub(crate) async fn tls(
     address: SocketAddr,
     config: ClientConfig,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(address).await?;
+    tls_over(TcpStream::connect(address).await?, config).await
+}
+
+/// The same over a connection on which something has been said.
+pub(crate) async fn tls_over(
+    tcp: TcpStream,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from("localhost").unwrap();
     within(TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
 }
@@ -384,6 +391,7 @@ pub(crate) fn settings() -> Settings {
             idle_timeout: PATIENCE,
             max_connections: some(1000),
             max_per_ip: some(1000),
+            proxy_protocol: Vec::new(),
         },
         tls: Tls::SelfSigned,
         signaling: Signaling {
@@ -403,6 +411,9 @@ pub(crate) fn settings() -> Settings {
             total_quota: 0,
             max_bps_per_allocation: 0,
             max_bps: 0,
+            discovery: false,
+            classic_stun: false,
+            tcp_relays: false,
             workers: some(1),
         },
         ice: Ice {
@@ -413,6 +424,14 @@ pub(crate) fn settings() -> Settings {
         web: Web {
             dir: None,
             csp: None,
+            cors_origins: Vec::new(),
+            spa: false,
+        },
+        proxy: Vec::new(),
+        admin: Admin {
+            listen: Vec::new(),
+            chosen: false,
+            token: None,
         },
         log: Log {
             level: "info".to_owned(),

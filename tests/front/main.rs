@@ -4,8 +4,11 @@
 
 mod door;
 
+mod files;
+mod floods;
 mod ice;
 mod limits;
 mod pages;
 mod protocols;
+mod proxy;
 mod websocket;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -16,6 +17,8 @@ use callbox::turn::stun::{
     Algorithm, AttributeType, Class, Key, Message, Method, TransactionId, Writer,
 };
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
 use super::harness::{PASSWORD, PATIENCE, SECRET, SILENCE, USER};
 
 /// UDP as a relayed transport.
@@ -25,7 +28,40 @@ const UDP: u32 = 17 << 24;
 #[derive(Debug)]
 pub(crate) enum Wire {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, pending: Vec<u8> },
+    Tcp {
+        stream: TcpStream,
+        pending: Vec<u8>,
+    },
+    Tls {
+        stream: Box<TlsStream>,
+        pending: Vec<u8>,
+    },
+}
+
+/// TLS as a client.
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+impl Wire {
+    fn is_reliable(&self) -> bool {
+        !matches!(self, Self::Udp(_))
+    }
+
+    pub(crate) fn tls(socket: TcpStream, trust: Arc<ClientConfig>) -> Self {
+        let name = "localhost".try_into().unwrap();
+        let connection = ClientConnection::new(trust, name).unwrap();
+        Self::Tls {
+            stream: Box::new(StreamOwned::new(connection, socket)),
+            pending: Vec::new(),
+        }
+    }
+
+    /// What was read of a stream and not understood yet.
+    fn pending(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Udp(_) => None,
+            Self::Tcp { pending, .. } | Self::Tls { pending, .. } => Some(pending),
+        }
+    }
 }
 
 /// Something relayed to the client.
@@ -33,12 +69,15 @@ pub(crate) enum Wire {
 pub(crate) enum Heard {
     Channel(u16, Vec<u8>),
     Data(SocketAddr, Vec<u8>),
+    /// What became of something sent to that peer: the value of ICMP.
+    Error(SocketAddr, Vec<u8>),
 }
 
 impl Heard {
     pub(crate) fn payload(self) -> Vec<u8> {
         match self {
             Self::Channel(_, payload) | Self::Data(_, payload) => payload,
+            Self::Error(peer, value) => panic!("an error about {peer}: {value:?}"),
         }
     }
 }
@@ -111,6 +150,13 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         let pending = Vec::new();
         Self::over(Wire::Tcp { stream, pending })
+    }
+
+    /// Over TLS, with a certificate that is in `trust`.
+    pub(crate) fn tls(server: SocketAddr, trust: Arc<ClientConfig>) -> Self {
+        let socket = TcpStream::connect(server).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self::over(Wire::tls(socket, trust))
     }
 
     pub(crate) fn over(wire: Wire) -> Self {
@@ -203,9 +249,10 @@ impl Client {
         let end = clock::now() + PATIENCE;
         while clock::now() < end {
             self.transmit(&bytes);
-            let again = match &self.wire {
-                Wire::Udp(_) => clock::now() + Duration::from_millis(500),
-                Wire::Tcp { .. } => end,
+            let again = if self.wire.is_reliable() {
+                end
+            } else {
+                clock::now() + Duration::from_millis(500)
             };
             while let Some(message) = self.receive(again) {
                 if message.first().is_some_and(|first| first >> 6 == 0)
@@ -257,7 +304,7 @@ impl Client {
         let number = ChannelNumber::new(number).unwrap();
         let mut bytes = channel::header(number, payload.len() as u16).to_vec();
         bytes.extend_from_slice(payload);
-        if matches!(self.wire, Wire::Tcp { .. }) {
+        if self.wire.is_reliable() {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
         self.transmit(&bytes);
@@ -269,6 +316,10 @@ impl Client {
                 socket.send(bytes).unwrap();
             }
             Wire::Tcp { stream, .. } => stream.write_all(bytes).unwrap(),
+            Wire::Tls { stream, .. } => {
+                stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.write_all(bytes).unwrap();
+            }
         }
     }
 
@@ -306,15 +357,21 @@ impl Client {
         if message.class() == Class::Indication {
             let peer = message.value(AttributeType::XOR_PEER_ADDRESS).unwrap();
             let peer = decode_xor(peer, message.transaction_id()).unwrap();
-            let payload = message.value(AttributeType::DATA).unwrap().to_vec();
-            self.heard.push_back(Heard::Data(peer, payload));
+            let heard = match message.value(AttributeType::ICMP) {
+                Some(value) => Heard::Error(peer, value.to_vec()),
+                None => {
+                    let payload = message.value(AttributeType::DATA).unwrap();
+                    Heard::Data(peer, payload.to_vec())
+                }
+            };
+            self.heard.push_back(heard);
         }
     }
 
     /// The next message of any kind.
     pub(crate) fn receive(&mut self, end: Instant) -> Option<Vec<u8>> {
         loop {
-            if let Wire::Tcp { pending, .. } = &mut self.wire
+            if let Some(pending) = self.wire.pending()
                 && let Frame::Whole { len, consumed } = channel::frame(pending)
             {
                 let message = pending[..len].to_vec();
@@ -335,14 +392,18 @@ impl Client {
                     stream.set_read_timeout(Some(left)).unwrap();
                     stream.read(&mut bytes)
                 }
+                Wire::Tls { stream, .. } => {
+                    stream.sock.set_read_timeout(Some(left)).unwrap();
+                    stream.read(&mut bytes)
+                }
             };
-            match (got, &mut self.wire) {
-                (Ok(len), Wire::Udp(_)) => {
+            match (got, self.wire.pending()) {
+                (Ok(len), None) => {
                     bytes.truncate(len);
                     return Some(bytes);
                 }
-                (Ok(0), Wire::Tcp { .. }) => panic!("the server has closed the connection"),
-                (Ok(len), Wire::Tcp { pending, .. }) => pending.extend_from_slice(&bytes[..len]),
+                (Ok(0), Some(_)) => panic!("the server has closed the connection"),
+                (Ok(len), Some(pending)) => pending.extend_from_slice(&bytes[..len]),
                 (Err(error), _)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 (Err(error), _) => panic!("{error}"),

@@ -179,9 +179,9 @@ fn sends_that_fail_never_end_an_allocation() {
         }
         client.send(echo.address, b"still here");
         loop {
-            // Indications of an ICMP error may come in between.
-            if client.hears().payload() == b"still here" {
-                break;
+            match client.hears() {
+                Heard::Error(..) => {}
+                heard => break assert_eq!(heard.payload(), b"still here"),
             }
         }
     }
@@ -237,4 +237,30 @@ fn a_nonce_survives_a_restart() {
     let mut stranger = Client::udp_from(elsewhere, callbox.address);
     stranger.set_challenge(b"callbox", &nonce);
     assert_eq!(stranger.request_once(method, allocate).error(), Some(438));
+}
+
+#[test]
+fn the_udp_side_of_the_https_port_is_turn_where_it_is_asked_for() {
+    let setup = Setup {
+        beside_https: true,
+        ..Setup::default()
+    };
+    let callbox = setup.start();
+    let echo = Echo::start("127.0.0.1");
+    // TCP there is the front door's as ever, which takes TURN too.
+    let clients = [
+        Client::udp(callbox.https),
+        Client::tcp(callbox.https),
+        Client::udp(callbox.address),
+        Client::tcp(callbox.address),
+    ];
+    for client in clients {
+        let (mut client, _) = client.allocated();
+        assert_eq!(client.bind(0x4000, echo.address).error(), None);
+        client.say(0x4000, b"by any door");
+        assert_eq!(
+            client.hears(),
+            Heard::Channel(0x4000, b"by any door".to_vec())
+        );
+    }
 }

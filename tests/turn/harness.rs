@@ -1,15 +1,19 @@
 //! Starts programs, waits until they answer, and ends them: callbox, and others beside it.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callbox::net::clock;
 use callbox::turn::stun::{Class, Method, TransactionId, Writer};
+
+use super::identity::Identity;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -138,8 +142,14 @@ pub(crate) struct Setup {
     pub(crate) external_ip: Vec<&'static str>,
     /// Networks on which peers may be.
     pub(crate) allow_peers: Vec<&'static str>,
+    /// Whether each address listens on a second port as well.
+    pub(crate) two_ports: bool,
+    /// Whether TURN has the UDP side of the HTTPS port as well.
+    pub(crate) beside_https: bool,
     /// Further lines of `[turn]`.
     pub(crate) turn: String,
+    /// Its certificate; without, it makes one itself.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 impl Default for Setup {
@@ -148,7 +158,10 @@ impl Default for Setup {
             listen: vec!["127.0.0.1"],
             external_ip: vec!["127.0.0.1"],
             allow_peers: vec!["127.0.0.0/8", "::1/128"],
+            two_ports: false,
+            beside_https: false,
             turn: String::new(),
+            identity: None,
         }
     }
 }
@@ -160,9 +173,10 @@ impl Setup {
         self
     }
 
-    fn config(&self, directory: &Directory, port: u16, https: u16) -> String {
-        let list = |items: &[&str], suffix: &str| {
-            let quoted: Vec<_> = items.iter().map(|i| format!("\"{i}{suffix}\"")).collect();
+    fn config(&self, directory: &Directory, port: u16, second: u16, https: u16) -> String {
+        let strings = |items: &[&str]| items.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>();
+        let list = |items: &[String]| {
+            let quoted: Vec<_> = items.iter().map(|i| format!("\"{i}\"")).collect();
             format!("[{}]", quoted.join(", "))
         };
         let workers = match self.turn.contains("workers") {
@@ -170,17 +184,41 @@ impl Setup {
             false => "workers = 1\n",
         };
         let [relays, _] = relay_ports();
+        let tls = match &self.identity {
+            None => String::new(),
+            Some(identity) => {
+                let (cert, key) = (directory.file("cert.pem"), directory.file("key.pem"));
+                fs::write(&cert, &identity.cert).unwrap();
+                fs::write(&key, &identity.key).unwrap();
+                format!(
+                    "[tls]\ncert = \"{}\"\nkey = \"{}\"\n",
+                    cert.display(),
+                    key.display()
+                )
+            }
+        };
+        let mut listen = self
+            .listen
+            .iter()
+            .map(|ip| format!("{ip}:{port}"))
+            .collect::<Vec<_>>();
+        if self.two_ports {
+            listen.extend(self.listen.iter().map(|ip| format!("{ip}:{second}")));
+        }
+        if self.beside_https {
+            listen.push(format!("127.0.0.1:{https}"));
+        }
         format!(
             "external_ip = {}\nstate_dir = \"{}\"\n\
              [log]\nlevel = \"debug\"\n\
              [front]\nhttps = [\"127.0.0.1:{https}\"]\nhttp = []\n\
              [turn]\nlisten = {}\nallow_peers = {}\nrelay_ports = \"{}-{}\"\n\
              secret = \"{SECRET}\"\n\
-             static_users = [{{ username = \"{USER}\", password = \"{PASSWORD}\" }}]\n{workers}{}\n",
-            list(&self.external_ip, ""),
+             static_users = [{{ username = \"{USER}\", password = \"{PASSWORD}\" }}]\n{workers}{}\n{tls}",
+            list(&strings(&self.external_ip)),
             directory.file("state").display(),
-            list(&self.listen, &format!(":{port}")),
-            list(&self.allow_peers, ""),
+            list(&listen),
+            list(&strings(&self.allow_peers)),
             relays.start(),
             relays.end(),
             self.turn,
@@ -199,6 +237,8 @@ pub(crate) struct Callbox {
     directory: Option<Directory>,
     /// UDP and TCP.
     pub(crate) address: SocketAddr,
+    /// The second port, where there is one.
+    pub(crate) second: SocketAddr,
     /// TLS, and HTTPS beside it.
     pub(crate) https: SocketAddr,
 }
@@ -208,10 +248,13 @@ impl Callbox {
     pub(crate) fn start(setup: &Setup, directory: Directory) -> Self {
         // Another program may take a port at the last moment.
         for _ in 0..5 {
-            let (port, https) = (free_port(), free_port());
+            let (port, second, https) = (free_port(), free_port(), free_port());
             let config = directory.file("appliance.toml");
-            fs::write(&config, setup.config(&directory, port, https)).unwrap();
-            let mut command = Command::new(env!("CARGO_BIN_EXE_callbox"));
+            fs::write(&config, setup.config(&directory, port, second, https)).unwrap();
+            // Another build of it, for measurements.
+            let program = std::env::var_os("CALLBOX_BIN");
+            let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_callbox").into());
+            let mut command = Command::new(program);
             command.arg("serve").arg("--config").arg(&config);
             let mut process = Process::start(&mut command, &directory.file("log"));
             let at = |port| SocketAddr::new(LOCALHOST, port);
@@ -234,6 +277,7 @@ impl Callbox {
                     process,
                     directory: Some(directory),
                     address: at(port),
+                    second: at(second),
                     https: at(https),
                 };
             }
@@ -260,6 +304,38 @@ impl Callbox {
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         let number = line.and_then(|line| line.split_whitespace().nth(1));
         number.unwrap().parse().unwrap()
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        fs::read_dir(path).unwrap().count()
+    }
+
+    /// UDP sockets that it has open besides those that listen.
+    pub(crate) fn relay_sockets(&self) -> usize {
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        let own: HashSet<String> = fds
+            .filter_map(|fd| fs::read_link(fd.ok()?.path()).ok())
+            .filter_map(|to| {
+                let to = to.to_str()?.strip_prefix("socket:[")?;
+                Some(to.trim_end_matches(']').to_owned())
+            })
+            .collect();
+        let table = ["udp", "udp6"]
+            .map(|name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default())
+            .concat();
+        let listens = format!(":{:04X}", self.address.port());
+        table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|columns| {
+                let (Some(local), Some(inode)) = (columns.get(1), columns.get(9)) else {
+                    return false;
+                };
+                own.contains(*inode) && !local.ends_with(&listens)
+            })
+            .count()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -305,6 +381,7 @@ pub(crate) struct Run {
     name: String,
     process: Process,
     output: PathBuf,
+    started: Instant,
 }
 
 impl Run {
@@ -316,6 +393,7 @@ impl Run {
             name,
             process: Process::start(command, &output),
             output,
+            started: clock::now(),
         }
     }
 
@@ -336,6 +414,15 @@ impl Run {
         let mut file = File::open(&self.output).unwrap();
         let _ = file.read_to_string(&mut text);
         (code, text)
+    }
+
+    /// Whether it has ended, and well.
+    pub(crate) fn has_succeeded(&mut self) -> bool {
+        self.process.ended() == Some(Some(0))
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use callbox::net::clock;
 use callbox::turn::stun::{AttributeType, Method};
 
 use super::client::Client;
@@ -255,6 +256,55 @@ fn coturns_client_works_over_tls_and_loses_about_what_it_loses_with_coturn() {
 fn fifty_clients_of_coturns_lose_no_more_than_with_coturn() {
     let site = Site::start();
     compare(vec![site.both("-y -c -m 50 -n 10 -z 20", "127.0.0.1")], 0);
+}
+
+#[test]
+fn coturns_client_gets_through_damaged_requests_as_it_does_with_coturn() {
+    // It damages some of its requests at random. With either server it waits for ever where the
+    // damage made of one what is no longer STUN, so a run may not end; about every third does.
+    const TRIES: usize = 40;
+    let site = Site::start();
+    let peer = Peer::start(&site.coturn.directory, "127.0.0.1");
+    let lanes: Vec<(String, u16)> = ["-R -c", "-N -R -y -c"]
+        .iter()
+        .flat_map(|options| {
+            let ports = [site.callbox.address.port(), site.coturn.address.port()];
+            ports.map(|port| {
+                (
+                    format!("{options} -n 5 -z 5 -e 127.0.0.1 -r {}", peer.port),
+                    port,
+                )
+            })
+        })
+        .collect();
+    let mut runs: Vec<(usize, Run)> = Vec::new();
+    let mut succeeded = vec![false; lanes.len()];
+    for _ in 0..TRIES {
+        for (lane, (options, port)) in lanes.iter().enumerate() {
+            if !succeeded[lane] {
+                let name = format!("{options} -p {port}");
+                let run = uclient(&site.coturn.directory, name, options, *port, "127.0.0.1");
+                runs.push((lane, run));
+            }
+        }
+        // Its random numbers begin with the time: runs that start together meet the same damage.
+        let next = clock::now() + Duration::from_millis(1000);
+        while clock::now() < next && succeeded.contains(&false) {
+            for (lane, run) in &mut runs {
+                if run.has_succeeded() && !succeeded[*lane] {
+                    assert_eq!(result(run).1, 0, "{}", run.name());
+                    succeeded[*lane] = true;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if !succeeded.contains(&false) {
+            return;
+        }
+        // What has not ended by now will not.
+        runs.retain(|(_, run)| run.age() < Duration::from_secs(10));
+    }
+    panic!("{lanes:?}: {succeeded:?}");
 }
 
 #[test]

@@ -7,11 +7,22 @@
     reason = "a test may fail by panicking and may wait for another process"
 )]
 
+mod aiortc;
+mod allocator;
+mod classic;
 mod client;
 mod datagrams;
+mod discovery;
 mod harness;
+mod heap;
+mod icmp;
+mod identity;
 mod interop;
 mod limits;
+mod nat;
 mod peers;
+mod soak;
+mod strangers;
 mod streams;
+mod turn_proto;
 mod webrtc;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use callbox::net::clock;
@@ -11,6 +12,7 @@ use socket2::SockRef;
 use super::client::{Client, Heard, Wire};
 use super::datagrams::{Echo, payload};
 use super::harness::{PATIENCE, Setup, until};
+use super::identity::Identity;
 
 #[test]
 fn a_stream_may_come_byte_by_byte_on_either_port() {
@@ -39,26 +41,36 @@ fn a_stream_may_come_byte_by_byte_on_either_port() {
 
 #[test]
 fn messages_of_every_length_pass_a_stream_whole() {
-    let callbox = Setup::default().start();
+    let identity = Arc::new(Identity::new());
+    let setup = Setup {
+        identity: Some(identity.clone()),
+        ..Setup::default()
+    };
+    let callbox = setup.start();
     let echo = Echo::start("127.0.0.1");
-    let (mut client, _) = Client::tcp(callbox.address).allocated();
-    assert_eq!(client.permit(echo.address.ip()).error(), None);
-    for len in [0, 1, 2, 3, 4, 1500, 9000, 65_000] {
-        client.send(echo.address, &payload(len, 1));
-        assert_eq!(
-            client.hears(),
-            Heard::Data(echo.address, payload(len, 1)),
-            "{len} bytes"
-        );
-    }
-    assert_eq!(client.bind(0x4000, echo.address).error(), None);
-    for len in [0, 1, 2, 3, 4, 1500, 9000, 65_507] {
-        client.say(0x4000, &payload(len, 2));
-        assert_eq!(
-            client.hears(),
-            Heard::Channel(0x4000, payload(len, 2)),
-            "{len} bytes"
-        );
+    for client in [
+        Client::tcp(callbox.address),
+        Client::tls(callbox.https, identity.trust()),
+    ] {
+        let (mut client, _) = client.allocated();
+        assert_eq!(client.permit(echo.address.ip()).error(), None);
+        for len in [0, 1, 2, 3, 4, 1500, 9000, 65_000] {
+            client.send(echo.address, &payload(len, 1));
+            assert_eq!(
+                client.hears(),
+                Heard::Data(echo.address, payload(len, 1)),
+                "{len} bytes"
+            );
+        }
+        assert_eq!(client.bind(0x4000, echo.address).error(), None);
+        for len in [0, 1, 2, 3, 4, 1500, 9000, 65_507] {
+            client.say(0x4000, &payload(len, 2));
+            assert_eq!(
+                client.hears(),
+                Heard::Channel(0x4000, payload(len, 2)),
+                "{len} bytes"
+            );
+        }
     }
 }
 

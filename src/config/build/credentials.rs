@@ -35,6 +35,16 @@ pub(super) fn turn_secret(reader: &mut Reader<'_>) -> Option<Secret> {
     })
 }
 
+/// The admin listener's token.
+pub(super) fn admin_token(reader: &mut Reader<'_>) -> Option<Secret> {
+    let layers = reader.layers;
+    let (_, layer) = layers.get("admin.token_file")?;
+    reader.optional("admin.token_file", move |value: &Value| {
+        let path = text(words)(value)?;
+        secret_from(&layers.resolve(layer, &path))
+    })
+}
+
 pub(super) fn static_user(layers: &Layers, value: &Value) -> Parsed<StaticUser> {
     let mut fields = Fields::of(value, STATIC_USER)?;
     let username = fields.get("username", text(username));

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::settings::ExternalIp;
+use crate::config::settings::{ExternalIp, Network};
 use crate::config::shape::{Parsed, list, text, wrong};
 use crate::config::text::{self, TextError};
 use crate::config::value::Value;
@@ -47,6 +47,26 @@ fn advertised(text: &str) -> Result<Option<IpAddr>, TextError> {
     Ok(Some(address))
 }
 
+/// `false`, or the networks of the load balancers.
+pub(super) fn balancers(value: &Value) -> Parsed<Vec<Network>> {
+    let flag = match value {
+        Value::Flag(flag) => Some(*flag),
+        // From the environment the word comes as a list of one.
+        Value::List(items) => match items.as_slice() {
+            [Value::Text(word)] => word.parse().ok(),
+            _ => None,
+        },
+        _ => None,
+    };
+    match flag {
+        Some(false) => Ok(Vec::new()),
+        Some(true) => wrong(
+            "true would let anybody claim any address: list the networks of your load balancers, such as [\"10.0.0.0/8\"]",
+        ),
+        None => list(text(text::network))(value),
+    }
+}
+
 pub(super) fn positive_duration(text: &str) -> Result<Duration, TextError> {
     match text::duration(text)? {
         Duration::ZERO => Err(TextError::Value("must be longer than nothing".to_owned())),
@@ -70,6 +90,14 @@ pub(super) fn message_size(text: &str) -> Result<usize, TextError> {
         false => Err(TextError::Value(format!(
             "{size} bytes are not between 4KiB and 16MiB"
         ))),
+    }
+}
+
+/// An origin, or `*` for each.
+pub(super) fn origin_or_all(text: &str) -> Result<String, TextError> {
+    match text.trim() {
+        "*" => Ok("*".to_owned()),
+        text => text::origin(text),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::*;
 
@@ -144,4 +145,60 @@ fn an_event_wakes_the_poller_once() {
     acknowledge(event.as_fd());
     poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
     assert!(ready.is_empty());
+}
+
+#[test]
+fn errors_of_earlier_datagrams_are_kept_apart_and_lose_none_of_the_others() {
+    for (ip, options, refused) in [
+        ("127.0.0.1", SocketOption::ErrorsV4, (3, 3)),
+        ("[::1]", SocketOption::ErrorsV6, (1, 4)),
+    ] {
+        let any = format!("{ip}:0");
+        let (client, server) = (bind(&any), bind(&any));
+        set_option(client.as_fd(), options, 1).unwrap();
+        let open = server.local_addr().unwrap();
+        let closed = bind(&any).local_addr().unwrap();
+        let family = match open {
+            SocketAddr::V4(_) => SocketFamily::V4,
+            SocketAddr::V6(_) => SocketFamily::V6,
+        };
+        let mut scratch = SendScratch::default();
+        let mut batch = scratch.batch(family);
+        for to in [closed, open, closed, closed, open, open] {
+            batch.message(to, None, None);
+            batch.part(b"payload");
+        }
+        let sent = batch.send(client.as_fd(), |at, error| panic!("{at}: {error}"));
+        assert_eq!(sent, 6);
+        assert_eq!(receive_all(&server, 3).len(), 3);
+
+        let poller = Poller::new().unwrap();
+        poller.add(client.as_fd(), 7, Interest::Read).unwrap();
+        let mut ready = Vec::new();
+        poller.wait(SECOND, &mut ready).unwrap();
+        assert!(ready.first().is_some_and(|ready| ready.failed));
+        let mut errors = Vec::new();
+        let mut scratch = ReceiveScratch::default();
+        let got = receive_errors(client.as_fd(), &mut scratch, |error| errors.push(error));
+        assert_eq!(got.unwrap(), 3);
+        let (kind, code) = refused;
+        for error in &errors {
+            assert_eq!((error.to, error.kind, error.code), (closed, kind, code));
+        }
+        assert_eq!(errors.len(), 3);
+        // Nothing is left that would wake the poller or fail another call.
+        poller.wait(Some(Duration::ZERO), &mut ready).unwrap();
+        assert!(ready.is_empty());
+        let none = receive_errors(client.as_fd(), &mut scratch, |_| panic!("no more"));
+        assert_eq!(none.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn the_limit_of_open_files_only_rises() {
+    let before = raise_file_limit(0).unwrap();
+    // Nobody may open so many; what is allowed stays allowed.
+    let after = raise_file_limit(u64::MAX - 1).unwrap();
+    assert!(after >= before, "{after} of {before}");
+    assert_eq!(raise_file_limit(0).unwrap(), after);
 }

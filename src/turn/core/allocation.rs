@@ -8,6 +8,8 @@ use crate::turn::channel::ChannelNumber;
 use crate::turn::stun::address::Family;
 use crate::turn::stun::{ErrorCode, TransactionId};
 
+use super::connections::ConnectionId;
+use super::icmp::IcmpLimit;
 use super::pool::{ReservationToken, index};
 use super::server::{Origin, RelayId};
 use super::stats::Traffic;
@@ -39,7 +41,10 @@ pub struct Allocation {
     pub(super) expires: Instant,
     pub(super) permissions: Vec<Permission>,
     pub(super) channels: Vec<Channel>,
+    /// Connections with peers, where it relays streams instead of datagrams (RFC 6062).
+    pub(super) streams: Option<Box<Vec<ConnectionId>>>,
     pub(super) rate: Option<Box<[ByteBucket; 2]>>,
+    pub(super) icmp: IcmpLimit,
     pub(super) to_peers: Traffic,
     pub(super) to_client: Traffic,
 }

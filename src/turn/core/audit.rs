@@ -11,6 +11,7 @@ impl Server {
     pub fn audit(&self) {
         let mut allocations = 0;
         let mut relays = [0, 0];
+        let mut connections = 0;
         for (slot, allocation) in self.slots.iter().enumerate() {
             let Some(allocation) = allocation else {
                 assert!(self.is_free(slot as u32), "slot {slot} is lost");
@@ -21,6 +22,16 @@ impl Server {
             let link = allocation.origin.link;
             assert_eq!(self.by_link.get(&link), Some(&(slot as u32)));
             assert!(allocation.advertised().is_some(), "it relays nothing");
+            for id in allocation.streams.as_deref().into_iter().flatten() {
+                let all = self.connections.as_ref();
+                let connection = all.and_then(|all| all.get(*id));
+                let connection = connection.expect("its connections are in the table");
+                assert_eq!(connection.allocation, slot as u32);
+                connections += 1;
+            }
+            if allocation.streams.is_some() {
+                continue;
+            }
             for relay in allocation.relays.iter().flatten() {
                 let family = index(Family::of(relay.advertised.ip()));
                 let port = relay.advertised.port();
@@ -29,6 +40,8 @@ impl Server {
             }
         }
         assert_eq!(self.by_link.len(), allocations);
+        let all = self.connections.as_ref().map_or(0, |all| all.len());
+        assert_eq!(all, connections, "a connection without allocation");
         assert_eq!(self.by_port.each_ref().map(|ports| ports.len()), relays);
         let stats = self.stats;
         assert_eq!(

@@ -20,8 +20,8 @@ use super::pool::index;
 use super::server::{Action, Header, Link, Origin, Server};
 
 /// Directions of [`Allocation::rate`] and of the total rate.
-const UP: usize = 0;
-const DOWN: usize = 1;
+pub(super) const UP: usize = 0;
+pub(super) const DOWN: usize = 1;
 
 impl Server {
     /// ChannelData from a client.
@@ -86,7 +86,7 @@ impl Server {
         let Some((slot, allocation)) = self.of_link(&origin.link, now) else {
             return self.not_permitted();
         };
-        if allocation.permission(peer.ip(), now).is_none() {
+        if allocation.permission(peer.ip(), now).is_none() || allocation.streams.is_some() {
             return self.not_permitted();
         }
         // The permission was judged for the address; the port counts too.
@@ -125,7 +125,8 @@ impl Server {
             return Action::Nothing;
         }
         allocation.to_peers.count(payload.len());
-        self.stats.to_peers.count(payload.len());
+        let transport = allocation.origin.transport;
+        self.stats.to_peers.of(transport).count(payload.len());
         if !self.config.policy.is_own(peer.ip()) {
             return Action::ToPeer {
                 relay: relay.id,
@@ -228,7 +229,8 @@ impl Server {
             return Action::Nothing;
         }
         allocation.to_client.count(payload.len());
-        self.stats.to_clients.count(payload.len());
+        let transport = allocation.origin.transport;
+        self.stats.to_clients.of(transport).count(payload.len());
         let link = allocation.origin.link;
         let Ok(len) = u16::try_from(payload.len()) else {
             return Action::Nothing;
@@ -266,7 +268,7 @@ impl Server {
         SocketAddr::new(ip, peer.port())
     }
 
-    fn refused_peer(&mut self) -> Action {
+    pub(super) fn refused_peer(&mut self) -> Action {
         self.stats.refused_peers += 1;
         Action::Nothing
     }
@@ -277,7 +279,7 @@ impl Server {
     }
 }
 
-fn within_rate(
+pub(super) fn within_rate(
     allocation: &mut Allocation,
     direction: usize,
     bytes: usize,
@@ -290,7 +292,7 @@ fn within_rate(
     }
 }
 
-fn within_total(
+pub(super) fn within_total(
     total: &Option<Arc<[SharedRate; 2]>>,
     direction: usize,
     bytes: usize,
@@ -332,7 +334,7 @@ impl Indications {
         Self(seed)
     }
 
-    fn next(&mut self) -> TransactionId {
+    pub(super) fn next(&mut self) -> TransactionId {
         let mut id = [0; 12];
         for part in id.chunks_mut(8) {
             self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

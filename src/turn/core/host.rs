@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::turn::stun::address::Family;
 
+use super::connections::ConnectionId;
 use super::pool::Pool;
 use super::server::{RelayId, Transport};
 use super::stats::Traffic;
@@ -18,14 +19,36 @@ pub trait Host {
     /// [`Server::handle_peer`](super::Server::handle_peer).
     fn bind(&mut self, relay: RelayId, family: Family, port: u16) -> Result<(), BindError>;
 
-    /// Closes a relay socket.
+    /// Closes a relay socket, or stops listening.
     fn close(&mut self, relay: RelayId);
+
+    /// Listens for the connections of peers (RFC 6062). From now on they come to
+    /// [`Server::handle_incoming`](super::Server::handle_incoming).
+    fn listen(&mut self, relay: RelayId, family: Family, port: u16) -> Result<(), BindError>;
+
+    /// Whether one of our relays listens for connections at this port, on any worker.
+    fn is_listening(&self, family: Family, port: u16) -> bool;
+
+    /// Begins to connect from where the relay listens. The outcome comes to
+    /// [`Server::handle_connected`](super::Server::handle_connected).
+    fn connect(
+        &mut self,
+        connection: ConnectionId,
+        relay: RelayId,
+        peer: SocketAddr,
+    ) -> Result<(), ConnectError>;
+
+    /// Closes a connection and the client's stream that carries its data, if any.
+    fn disconnect(&mut self, connection: ConnectionId);
 
     /// Which worker has an allocation at this port of ours, if any.
     fn owner(&self, family: Family, port: u16) -> Option<u16>;
 
     /// This worker's number, as [`Host::owner`] gives it.
     fn worker(&self) -> u16;
+
+    /// Whether there is a worker of that number.
+    fn has_worker(&self, worker: u16) -> bool;
 
     /// Random bytes that nobody can guess.
     fn random(&mut self, out: &mut [u8]);
@@ -44,6 +67,11 @@ pub enum BindError {
     #[error("no more sockets")]
     Exhausted,
 }
+
+/// A connection that could not even be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection cannot be begun")]
+pub struct ConnectError;
 
 /// Lives of allocations.
 #[derive(Debug)]

@@ -233,33 +233,5 @@ fn special_purpose(ip: IpAddr) -> Option<(Rule, Network)> {
         .copied()
 }
 
-impl Network {
-    /// Whether the address lies inside.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        match (self.address, ip) {
-            (IpAddr::V4(network), IpAddr::V4(ip)) => {
-                let bits = 32_u32.saturating_sub(u32::from(self.prefix));
-                (u32::from(network) ^ u32::from(ip))
-                    .checked_shr(bits)
-                    .unwrap_or(0)
-                    == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(ip)) => {
-                let bits = 128_u32.saturating_sub(u32::from(self.prefix));
-                (u128::from(network) ^ u128::from(ip))
-                    .checked_shr(bits)
-                    .unwrap_or(0)
-                    == 0
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether all of `other` lies inside.
-    pub fn covers(&self, other: &Self) -> bool {
-        other.prefix >= self.prefix && self.contains(other.address)
-    }
-}
-
 #[cfg(test)]
 mod tests;

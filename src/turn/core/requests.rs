@@ -2,6 +2,8 @@
 //! (RFC 8489 section 6.3, RFC 8656 sections 7 to 12).
 
 mod allocate;
+mod binding;
+mod connect;
 mod unknown;
 
 use std::net::IpAddr;
@@ -21,6 +23,7 @@ use super::pool::index;
 use super::reply;
 use super::server::{Action, DEFAULT_LIFETIME, MAX_LIFETIME, Now, Origin, Server, Transport};
 
+pub use connect::Direction;
 use unknown::Unknown;
 pub(super) use unknown::is_known;
 
@@ -62,12 +65,20 @@ impl Server {
             | Method::REFRESH
             | Method::CREATE_PERMISSION
             | Method::CHANNEL_BIND => {}
+            Method::CONNECT if self.connections.is_some() => {}
+            Method::CONNECTION_BIND if self.connections.is_some() => {
+                if let Some(elsewhere) = self.hand_over(origin, request, host) {
+                    return elsewhere;
+                }
+            }
             // RFC 8489 section 6.3: no method of ours, or not one to be requested: no answer.
             _ => return self.malformed(),
         }
-        let owner = self
-            .of_link(&origin.link, now.instant)
-            .map(|(_, allocation)| &*allocation.username);
+        let owner = match request.method() {
+            Method::CONNECTION_BIND => self.connection_owner(request),
+            _ => self.of_link(&origin.link, now.instant).map(|found| found.1),
+        };
+        let owner = owner.map(|allocation| &*allocation.username);
         let credentials = self.config.credentials.clone();
         let auth = match credentials.check(request, origin, now, owner) {
             Ok(auth) => auth,
@@ -89,6 +100,8 @@ impl Server {
             Method::ALLOCATE => self.allocate(&mut exchange, host),
             Method::REFRESH => self.refresh(&mut exchange, host),
             Method::CREATE_PERMISSION => self.create_permission(&mut exchange),
+            Method::CONNECT => self.connect(&mut exchange, host),
+            Method::CONNECTION_BIND => self.connection_bind(&mut exchange),
             _ => self.channel_bind(&mut exchange),
         };
         match outcome {
@@ -110,26 +123,6 @@ impl Server {
                 reply::error(request, code, exchange.answer, seal, |_| {})
             }
         }
-    }
-
-    fn binding(
-        &mut self,
-        now: Now,
-        origin: &Origin,
-        request: &Message<'_>,
-        answer: &mut [u8],
-    ) -> Action {
-        if !self.may_answer(now, origin) {
-            return Action::Nothing;
-        }
-        if let Some(unknown) = Unknown::of(request) {
-            self.stats.errors += 1;
-            return unknown.refuse(request, answer, None);
-        }
-        self.stats.bindings += 1;
-        reply::success(request, answer, None, |writer| {
-            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, origin.mapped());
-        })
     }
 
     /// 401, 438 or 400 for somebody who has proved nothing, within the limits of
@@ -188,7 +181,7 @@ impl Server {
         reply::error(request, ErrorCode::BadRequest, answer, None, |_| {})
     }
 
-    fn may_answer(&mut self, now: Now, origin: &Origin) -> bool {
+    pub(super) fn may_answer(&mut self, now: Now, origin: &Origin) -> bool {
         let may = self.limiter.allow(origin.client.ip(), now.instant);
         if !may {
             self.stats.unanswered += 1;
@@ -222,7 +215,7 @@ impl Server {
                     Some(family) if both => {
                         let relay = allocation.relays[index(family)].take();
                         if let Some(relay) = relay {
-                            self.close_relay(relay, host);
+                            self.close_relay(slot, relay, host);
                         }
                     }
                     _ => self.end(slot, EndReason::Released, host),
@@ -290,6 +283,9 @@ impl Server {
 
     fn channel_bind(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<Action, ErrorCode> {
         let slot = self.owned(exchange)?;
+        if self.allocation(slot).is_some_and(|it| it.streams.is_some()) {
+            return Err(ErrorCode::BadRequest);
+        }
         let request = exchange.request;
         let number = request
             .u32(AttributeType::CHANNEL_NUMBER)

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use crate::limit::{PrefixLimiter, SharedRate};
 use crate::turn::channel;
 use crate::turn::stun::address::Family;
-use crate::turn::stun::{Class, Message};
+use crate::turn::stun::{Class, Message, ParseError};
 
 use super::allocation::Allocation;
 use super::auth::Credentials;
+use super::connections::{ConnectionId, Connections};
 use super::data::Indications;
+use super::discovery::Discovery;
 use super::host::{EndReason, Event, Host};
 use super::policy::Policy;
 use super::pool::index;
@@ -39,6 +41,12 @@ pub struct Config {
     /// Unauthenticated answers a second to one prefix, and up to twice as many while no other
     /// prefix shares its buckets; 0 = unlimited.
     pub unauthenticated_per_second: u32,
+    /// How Binding requests that look for NATs are answered; `None`: like any other.
+    pub discovery: Option<Arc<Discovery>>,
+    /// Whether Binding requests without the magic cookie are answered (RFC 3489).
+    pub classic_stun: bool,
+    /// Whether allocations may relay TCP connections (RFC 6062).
+    pub tcp_relays: bool,
 }
 
 /// The time, both ways.
@@ -102,11 +110,11 @@ impl Origin {
 pub struct RelayId(pub u32);
 
 impl RelayId {
-    fn slot(self) -> u32 {
+    pub(super) fn slot(self) -> u32 {
         self.0 / 2
     }
 
-    fn family(self) -> Family {
+    pub(super) fn family(self) -> Family {
         if self.0.is_multiple_of(2) {
             Family::V4
         } else {
@@ -159,6 +167,22 @@ pub enum Action {
     Nothing,
     /// Send these many bytes of the answer buffer back to where the packet came from.
     Answer(usize),
+    /// Send these many bytes of the answer buffer, over UDP, by another way (RFC 5780).
+    AnswerVia {
+        /// How many.
+        len: usize,
+        /// The listening socket, if it is not the one that the packet came to.
+        socket: Option<u16>,
+        /// The destination: the client's address with any port.
+        to: SocketAddr,
+    },
+    /// Send these many bytes of the answer buffer to a client.
+    Tell {
+        /// The way to it.
+        link: Link,
+        /// How many.
+        len: usize,
+    },
     /// Send the payload from a relay socket.
     ToPeer {
         /// The socket.
@@ -179,6 +203,19 @@ pub enum Action {
         /// The payload.
         payload: Range<usize>,
     },
+    /// Send these many bytes of the answer buffer back; whatever comes over this stream from now on
+    /// is for the connection, and what comes from there is for the stream.
+    Bound {
+        /// How many.
+        len: usize,
+        /// The connection with the peer.
+        connection: ConnectionId,
+    },
+    /// Give this stream, with the message in hand, to another worker.
+    HandOver {
+        /// The worker.
+        worker: u16,
+    },
     /// Hand the payload to the worker that owns the allocation at `relayed`, which calls
     /// [`Server::handle_internal`].
     ToWorker {
@@ -190,6 +227,20 @@ pub enum Action {
         source: SocketAddr,
         /// The payload.
         payload: Range<usize>,
+    },
+}
+
+/// What to do with a peer's connection.
+#[derive(Debug)]
+pub enum Incoming {
+    /// Close it.
+    Refused,
+    /// Keep it until the client binds it.
+    Accepted {
+        /// Its name.
+        connection: ConnectionId,
+        /// What the client is told of it.
+        action: Action,
     },
 }
 
@@ -207,6 +258,8 @@ pub struct Server {
     pub(super) limiter: PrefixLimiter,
     pub(super) stats: Stats,
     pub(super) indications: Indications,
+    /// `None`: no allocation relays streams.
+    pub(super) connections: Option<Box<Connections>>,
     pub(super) draining: bool,
 }
 
@@ -218,6 +271,7 @@ impl Server {
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
         let rate = config.unauthenticated_per_second;
         Self {
+            connections: config.tcp_relays.then(|| Box::new(Connections::new(now))),
             limiter: PrefixLimiter::new(LIMITER_SLOTS, rate.saturating_mul(2), rate),
             config,
             slots: Vec::new(),
@@ -233,7 +287,7 @@ impl Server {
     }
 
     /// Handles one datagram, or one message cut out of a stream. An answer is written to `answer`,
-    /// which should have room for 1,500 bytes.
+    /// which should have room for 2,048 bytes.
     pub fn handle_client(
         &mut self,
         now: Now,
@@ -249,6 +303,7 @@ impl Server {
             },
             Some(0) => match Message::parse(packet) {
                 Ok(message) => self.stun(now, origin, &message, answer, host),
+                Err(ParseError::NotStun) => self.classic(now, origin, packet, answer),
                 Err(_) => self.malformed(),
             },
             _ => self.malformed(),
@@ -298,7 +353,12 @@ impl Server {
 
     /// When [`Server::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let connections = self.connections.as_ref();
+        let connections = connections.and_then(|connections| connections.next_timeout());
+        [self.timers.next(), connections]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Ends what has expired.
@@ -390,9 +450,11 @@ impl Server {
         // is put back.
         self.timers.insert(slot, allocation.expires);
         self.by_link.insert(allocation.origin.link, slot);
-        for relay in allocation.relays.iter().flatten() {
-            let family = index(Family::of(relay.advertised.ip()));
-            self.by_port[family].insert(relay.advertised.port(), slot);
+        if allocation.streams.is_none() {
+            for relay in allocation.relays.iter().flatten() {
+                let family = index(Family::of(relay.advertised.ip()));
+                self.by_port[family].insert(relay.advertised.port(), slot);
+            }
         }
         self.slots[slot as usize] = Some(allocation);
         self.stats.allocations_made += 1;
@@ -409,8 +471,12 @@ impl Server {
         };
         self.free.push(slot);
         self.by_link.remove(&allocation.origin.link);
+        for id in allocation.streams.as_deref().into_iter().flatten() {
+            self.forget_connection(*id);
+            host.disconnect(*id);
+        }
         for relay in allocation.relays.iter().flatten() {
-            self.close_relay(*relay, host);
+            self.close_relay(slot, *relay, host);
         }
         let account = self.config.credentials.account(&allocation.username);
         host.pool(|pool| pool.quota.release(account));
@@ -428,10 +494,17 @@ impl Server {
         }
     }
 
-    pub(super) fn close_relay(&mut self, relay: super::allocation::Relay, host: &mut impl Host) {
+    pub(super) fn close_relay(
+        &mut self,
+        slot: u32,
+        relay: super::allocation::Relay,
+        host: &mut impl Host,
+    ) {
         let family = Family::of(relay.advertised.ip());
         let port = relay.advertised.port();
-        self.by_port[index(family)].remove(&port);
+        if self.by_port[index(family)].get(&port) == Some(&slot) {
+            self.by_port[index(family)].remove(&port);
+        }
         host.close(relay.id);
         host.pool(|pool| pool.release(family, port));
     }

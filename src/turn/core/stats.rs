@@ -1,5 +1,7 @@
 //! What a worker has counted. Plain numbers; the driver publishes them.
 
+use super::Transport;
+
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -20,18 +22,51 @@ pub struct Stats {
     pub unanswered: u64,
     /// Bytes that are no message, or a message nobody should send.
     pub malformed: u64,
-    /// Packets and payload bytes from clients to peers.
-    pub to_peers: Traffic,
-    /// Packets and payload bytes from peers to clients.
-    pub to_clients: Traffic,
+    /// Packets and payload bytes from clients to peers, by the client's transport.
+    pub to_peers: ByTransport,
+    /// Packets and payload bytes from peers to clients, by the client's transport.
+    pub to_clients: ByTransport,
     /// Of those, packets between two allocations of ours.
     pub internal: u64,
     /// Packets dropped for want of a permission or a channel.
     pub not_permitted: u64,
     /// Requests and packets refused by the peer policy.
     pub refused_peers: u64,
+    /// ICMP errors passed on to clients.
+    pub icmp_errors: u64,
+    /// TCP connections with peers, whoever began them.
+    pub connections_made: u64,
     /// Packets dropped by a bandwidth limit.
     pub over_rate: u64,
+}
+
+/// What clients of each transport have sent or were sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByTransport {
+    /// UDP.
+    pub udp: Traffic,
+    /// TCP.
+    pub tcp: Traffic,
+    /// TLS over TCP.
+    pub tls: Traffic,
+}
+
+impl ByTransport {
+    pub(super) fn of(&mut self, transport: Transport) -> &mut Traffic {
+        match transport {
+            Transport::Udp => &mut self.udp,
+            Transport::Tcp => &mut self.tcp,
+            Transport::Tls => &mut self.tls,
+        }
+    }
+
+    /// All transports together.
+    pub fn total(&self) -> Traffic {
+        Traffic {
+            packets: self.udp.packets + self.tcp.packets + self.tls.packets,
+            bytes: self.udp.bytes + self.tcp.bytes + self.tls.bytes,
+        }
+    }
 }
 
 /// Packets and payload bytes.

@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::turn::stun::address::Family;
 
-/// One entry a port and family: 0, or the worker's number plus one.
+/// One entry a port and family: 0, or the worker's number plus one, and whether it listens for
+/// connections instead of datagrams.
 pub(super) struct Directory {
     ports: [Box<[AtomicU16]>; 2],
 }
+
+/// Beside a worker's number, of which there are at most 1,024.
+const LISTENING: u16 = 1 << 15;
 
 impl Default for Directory {
     fn default() -> Self {
@@ -24,7 +28,21 @@ impl Default for Directory {
 impl Directory {
     pub(super) fn owner(&self, family: Family, port: u16) -> Option<u16> {
         self.entry(family, port)
-            .and_then(|entry| entry.load(Ordering::Relaxed).checked_sub(1))
+            .map(|entry| entry.load(Ordering::Relaxed))
+            .filter(|entry| entry & LISTENING == 0)
+            .and_then(|entry| entry.checked_sub(1))
+    }
+
+    /// Whether a relay takes connections at this port.
+    pub(super) fn is_listening(&self, family: Family, port: u16) -> bool {
+        self.entry(family, port)
+            .is_some_and(|entry| entry.load(Ordering::Relaxed) & LISTENING != 0)
+    }
+
+    pub(super) fn set_listening(&self, family: Family, port: u16, worker: u16) {
+        if let Some(entry) = self.entry(family, port) {
+            entry.store((worker + 1) | LISTENING, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn set(&self, family: Family, port: u16, worker: Option<u16>) {

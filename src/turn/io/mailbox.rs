@@ -18,6 +18,11 @@ const CAPACITY: usize = 1024;
 /// not, packets this old are worth nothing.
 const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
 
+/// Emptied [`Packets`] that a worker keeps to fill them again, and the payload bytes each may have
+/// room for; of several workers' rounds most are shorter.
+const KEPT: usize = 32;
+const KEPT_BYTES: usize = 128 * 1024;
+
 /// One letter.
 #[derive(Debug)]
 pub(super) enum Mail {
@@ -41,6 +46,8 @@ impl Mail {
 /// Payloads between relayed addresses of ours, one behind the other.
 #[derive(Debug, Default)]
 pub(super) struct Packets {
+    /// Who has filled it, and gets it back.
+    pub(super) sender: u16,
     pub(super) bytes: Vec<u8>,
     pub(super) entries: Vec<Entry>,
 }
@@ -62,34 +69,42 @@ pub(super) struct Mailbox {
     bell: Arc<OwnedFd>,
     stop: Arc<AtomicBool>,
     waiting: Arc<AtomicUsize>,
+    returned: SyncSender<Packets>,
 }
 
 /// The worker's end.
 #[derive(Debug)]
 pub(super) struct Inbox {
+    worker: u16,
     receiver: Receiver<Mail>,
     bell: Arc<OwnedFd>,
     stop: Arc<AtomicBool>,
     /// Payload bytes in the queue.
     waiting: Arc<AtomicUsize>,
+    empty: Receiver<Packets>,
 }
 
-pub(super) fn new() -> io::Result<(Mailbox, Inbox)> {
+/// Both ends of a worker's mailbox.
+pub(super) fn new(worker: u16) -> io::Result<(Mailbox, Inbox)> {
     let (sender, receiver) = sync_channel(CAPACITY);
+    let (returned, empty) = sync_channel(KEPT);
     let bell = Arc::new(sys::event_fd()?);
     let stop = Arc::new(AtomicBool::new(false));
     let waiting = Arc::new(AtomicUsize::new(0));
     let inbox = Inbox {
+        worker,
         receiver,
         bell: bell.clone(),
         stop: stop.clone(),
         waiting: waiting.clone(),
+        empty,
     };
     let mailbox = Mailbox {
         sender,
         bell,
         stop,
         waiting,
+        returned,
     };
     Ok((mailbox, inbox))
 }
@@ -107,6 +122,16 @@ impl Mailbox {
         }
     }
 
+    /// Gives the worker back what it had filled and others have read. It is not woken for it.
+    pub(super) fn give_back(&self, mut packets: Packets) {
+        if packets.bytes.capacity() <= KEPT_BYTES {
+            packets.bytes.clear();
+            packets.entries.clear();
+            // One too many is one for the allocator.
+            let _ = self.returned.try_send(packets);
+        }
+    }
+
     /// Ends the worker, however full its box is.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -118,6 +143,14 @@ impl Inbox {
     /// Ready to be read when something has come.
     pub(super) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
+    }
+
+    /// Something to put packets for another worker into.
+    pub(super) fn empty(&self) -> Packets {
+        self.empty.try_recv().unwrap_or_else(|_| Packets {
+            sender: self.worker,
+            ..Packets::default()
+        })
     }
 
     /// Silences the bell; to be called before [`Inbox::next`].
@@ -145,13 +178,13 @@ mod tests {
     fn packets(bytes: usize) -> Mail {
         Mail::Packets(Packets {
             bytes: vec![0; bytes],
-            entries: Vec::new(),
+            ..Packets::default()
         })
     }
 
     #[test]
     fn a_worker_that_does_not_read_costs_a_limited_number_of_bytes() {
-        let (mailbox, inbox) = new().unwrap();
+        let (mailbox, inbox) = new(0).unwrap();
         for _ in 0..100 {
             mailbox.send(packets(CAPACITY_BYTES / 4));
         }
@@ -162,5 +195,25 @@ mod tests {
         assert_eq!(inbox.waiting.load(Ordering::Relaxed), 0);
         mailbox.send(packets(1));
         assert!(inbox.next().is_some(), "it goes on");
+    }
+
+    #[test]
+    fn what_was_read_is_filled_again_by_its_sender() {
+        let (mailbox, inbox) = new(3).unwrap();
+        let mut packets = inbox.empty();
+        assert_eq!(packets.sender, 3);
+        packets.bytes.extend_from_slice(&[1; 1000]);
+        let place = packets.bytes.as_ptr();
+        mailbox.give_back(packets);
+        let again = inbox.empty();
+        assert_eq!((again.bytes.as_ptr(), again.bytes.len()), (place, 0));
+        for _ in 0..2 * KEPT {
+            mailbox.give_back(inbox.empty());
+        }
+        let mut large = inbox.empty();
+        large.bytes.reserve(KEPT_BYTES + 1);
+        mailbox.give_back(large);
+        let kept = std::iter::from_fn(|| inbox.empty.try_recv().ok());
+        assert!(kept.count() <= KEPT);
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::net::sys::{SendScratch, SocketFamily};
+use crate::net::sys::{SendScratch, SocketFamily, is_shortage};
 use crate::turn::core::{Header, RelayId};
 
 use super::sockets::Sockets;
@@ -69,7 +69,14 @@ pub(super) struct Outbox {
     packets: Vec<Packet>,
     answers: Vec<u8>,
     order: Vec<u32>,
+    sender: Sender,
+}
+
+/// What sending needs, kept from round to round.
+struct Sender {
     scratch: SendScratch,
+    /// The packets of each message: their places in the group.
+    messages: Vec<Range<usize>>,
     trains: Trains,
 }
 
@@ -87,8 +94,11 @@ impl Default for Outbox {
             packets: Vec::new(),
             answers: Vec::new(),
             order: Vec::new(),
-            scratch: SendScratch::default(),
-            trains: Trains::Allowed,
+            sender: Sender {
+                scratch: SendScratch::default(),
+                messages: Vec::new(),
+                trains: Trains::Allowed,
+            },
         }
     }
 }
@@ -166,8 +176,8 @@ impl Outbox {
         let packets = &self.packets;
         let way = |at: &u32| packets.get(*at as usize).map(|packet| packet.way);
         if !self.order.is_sorted_by_key(way) {
-            // Stable: the order within a flow stays.
-            self.order.sort_by_key(way);
+            // The order within a flow stays. (A stable sort would allocate.)
+            self.order.sort_unstable_by_key(|at| (way(at), *at));
         }
         let bytes = Bytes {
             arena,
@@ -193,8 +203,7 @@ impl Outbox {
                     order: group,
                 },
                 bytes,
-                &mut self.scratch,
-                &mut self.trains,
+                &mut self.sender,
             );
             drop(fragment_guard);
             flushed.sends += sent.sends;
@@ -276,15 +285,15 @@ impl<'a> Group<'_, 'a> {
     }
 }
 
-fn send_group<'a>(
-    group: Group<'_, 'a>,
-    bytes: Bytes<'a>,
-    scratch: &mut SendScratch,
-    trains: &mut Trains,
-) -> Flushed {
+fn send_group<'a>(group: Group<'_, 'a>, bytes: Bytes<'a>, sender: &mut Sender) -> Flushed {
+    let Sender {
+        scratch,
+        messages,
+        trains,
+    } = &mut *sender;
     let mut flushed = Flushed::default();
     let mut refused = Vec::new();
-    let mut messages = Vec::new();
+    messages.clear();
     let mut batch = scratch.batch(group.family);
     let mut at = 0;
     while let Some(first) = group.packet(at) {
@@ -309,7 +318,7 @@ fn send_group<'a>(
     batch.send(group.socket, |message, error| {
         flushed.sends += 1;
         match messages.get(message) {
-            Some(range) if range.len() > 1 && !is_full(&error) => refused.push(range.clone()),
+            Some(range) if range.len() > 1 && !is_shortage(&error) => refused.push(range.clone()),
             Some(range) => flushed.failed += range.len() as u64,
             None => {}
         }
@@ -325,18 +334,11 @@ fn send_group<'a>(
             order: group.order.get(range).unwrap_or_default(),
             ..group
         };
-        let sent = send_group(alone, bytes, scratch, trains);
+        let sent = send_group(alone, bytes, sender);
         flushed.sends += sent.sends;
         flushed.failed += sent.failed;
     }
     flushed
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)
-    )
 }
 
 /// How many packets from `at` on the kernel could cut out of one: same way, addresses and size,

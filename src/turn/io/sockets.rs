@@ -1,7 +1,7 @@
 //! A worker's sockets, and what the core asks of them.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,10 +10,11 @@ use aws_lc_rs::rand;
 use crate::net::sys::{Interest, Poller};
 use crate::net::udp::DatagramSocket;
 use crate::telemetry::log::Client;
-use crate::turn::core::{BindError, Event, Host, Pool, RelayId};
+use crate::turn::core::{BindError, ConnectError, ConnectionId, Event, Host, Pool, RelayId};
 use crate::turn::stun::address::Family;
 
 use super::directory::Directory;
+use super::peers::Peers;
 use super::worker::Token;
 
 /// Listening and relay sockets of one worker.
@@ -24,6 +25,9 @@ pub(super) struct Sockets {
     relays: Vec<Option<Relay>>,
     relay_bind: [Option<IpAddr>; 2],
     opened: u32,
+    /// Connections with peers.
+    pub(super) peers: Peers,
+    workers: u16,
     directory: Arc<Directory>,
     pool: Arc<Mutex<Pool>>,
     privacy: bool,
@@ -39,7 +43,7 @@ pub(super) struct Relay {
 
 impl Sockets {
     pub(super) fn new(
-        worker: u16,
+        (worker, workers): (u16, u16),
         listeners: Vec<DatagramSocket>,
         relay_bind: [Option<IpAddr>; 2],
         directory: Arc<Directory>,
@@ -58,6 +62,8 @@ impl Sockets {
             relays: Vec::new(),
             relay_bind,
             opened: 0,
+            peers: Peers::default(),
+            workers,
             directory,
             pool,
             privacy,
@@ -97,6 +103,14 @@ impl Sockets {
     }
 }
 
+fn refused(error: &io::Error, port: u16) -> BindError {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return BindError::Taken;
+    }
+    tracing::warn!(%error, port, "cannot open a relay socket");
+    BindError::Exhausted
+}
+
 impl Host for Sockets {
     fn pool<R>(&mut self, f: impl FnOnce(&mut Pool) -> R) -> R {
         // A worker that panicked inside left counts behind that are at worst too high.
@@ -109,11 +123,7 @@ impl Host for Sockets {
                 self.directory.set(family, port, Some(self.worker));
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::Taken),
-            Err(error) => {
-                tracing::warn!(%error, port, "cannot open a relay socket");
-                Err(BindError::Exhausted)
-            }
+            Err(error) => Err(refused(&error, port)),
         }
     }
 
@@ -121,7 +131,43 @@ impl Host for Sockets {
         // Closing the descriptor takes it out of the poller.
         if let Some(relay) = self.relays.get_mut(relay.0 as usize).and_then(Option::take) {
             self.directory.set(relay.family, relay.port, None);
+        } else if let Some(listening) = self.peers.stop_listening(relay) {
+            self.directory.set(listening.family, listening.port, None);
         }
+    }
+
+    fn listen(&mut self, relay: RelayId, family: Family, port: u16) -> Result<(), BindError> {
+        let [v4, v6] = self.relay_bind;
+        let ip = match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        };
+        let ip = ip.ok_or(BindError::Exhausted)?;
+        let opened = self.peers.listen(&self.poller, relay, (family, ip, port));
+        opened.map_err(|error| refused(&error, port))?;
+        self.directory.set_listening(family, port, self.worker);
+        Ok(())
+    }
+
+    fn is_listening(&self, family: Family, port: u16) -> bool {
+        self.directory.is_listening(family, port)
+    }
+
+    fn connect(
+        &mut self,
+        connection: ConnectionId,
+        relay: RelayId,
+        peer: SocketAddr,
+    ) -> Result<(), ConnectError> {
+        self.peers.connect(&self.poller, connection, relay, peer)
+    }
+
+    fn disconnect(&mut self, connection: ConnectionId) {
+        self.peers.remove(connection.0);
+    }
+
+    fn has_worker(&self, worker: u16) -> bool {
+        worker < self.workers
     }
 
     fn owner(&self, family: Family, port: u16) -> Option<u16> {

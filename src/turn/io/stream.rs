@@ -5,7 +5,7 @@
 //! dropped whole, so a client that does not read loses its own packets and nobody else's.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,32 @@ const MAX_WAITING: usize = 128 * 1024;
 /// (RFC 8489 section 6.2.2).
 const WITHOUT_ALLOCATION: Duration = Duration::from_secs(40);
 
-/// A buffer that grew beyond this is given back once it is empty.
+/// A buffer for unfinished messages that grew beyond this is given back once it is empty.
 const KEPT_CAPACITY: usize = 4 * 1024;
+
+/// Buffers that lie ready for streams that have something to write.
+const SPARE: usize = 64;
+
+/// A buffer that grew beyond this is not kept.
+const SPARE_CAPACITY: usize = 32 * 1024;
+
+/// Empty buffers, shared by the streams of a worker: one that has nothing to write holds none, and
+/// one that has seldom needs the allocator.
+#[derive(Debug, Default)]
+pub(super) struct Buffers(Vec<Vec<u8>>);
+
+impl Buffers {
+    fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < SPARE && (1..=SPARE_CAPACITY).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
 
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,20 +67,26 @@ pub(super) struct Stream {
     /// The client's address.
     pub(super) peer: SocketAddr,
     /// The beginning of a message whose rest has not come.
-    pub(super) pending: Vec<u8>,
+    pending: Vec<u8>,
+    /// The last read took all that the socket had: asking again would be in vain.
+    drained: bool,
     waiting: Vec<u8>,
     written: usize,
     /// What the poller watches for.
     pub(super) interest: Interest,
     /// Already in the list of streams to be flushed.
     pub(super) dirty: bool,
+    /// The connection with a peer whose data it carries, if any (RFC 6062).
+    pub(super) connection: Option<u32>,
+    /// The poller does not know it at present.
+    pub(super) resting: bool,
     /// When it is closed, unless it has an allocation then.
     pub(super) deadline: Instant,
-    _permit: Box<dyn Send>,
+    permit: Box<dyn Send>,
 }
 
 impl Stream {
-    /// Takes over a connection; what was read of it before is [`Stream::pending`].
+    /// Takes over a connection; what was read of it before is the first of its pending bytes.
     pub(super) fn new(client: ClientStream, now: Instant) -> io::Result<Self> {
         client.socket.set_nonblocking(true)?;
         Ok(Self {
@@ -64,12 +94,15 @@ impl Stream {
             tls: client.tls,
             peer: client.peer,
             pending: client.received,
+            drained: false,
             waiting: Vec::new(),
             written: 0,
             interest: Interest::Read,
             dirty: false,
+            connection: None,
+            resting: false,
             deadline: now + WITHOUT_ALLOCATION,
-            _permit: client.permit,
+            permit: client.permit,
         })
     }
 
@@ -98,6 +131,27 @@ impl Stream {
         }
     }
 
+    /// The beginning of a message whose rest has not come. What is left of it afterwards is put
+    /// back with [`Stream::keep_pending`].
+    pub(super) fn take_pending(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Keeps the beginning of a message, in the buffer that was taken.
+    pub(super) fn keep_pending(&mut self, mut buffer: Vec<u8>, rest: &[u8]) {
+        buffer.clear();
+        if buffer.capacity() > KEPT_CAPACITY {
+            buffer = Vec::new();
+        }
+        buffer.extend_from_slice(rest);
+        self.pending = buffer;
+    }
+
+    /// The poller says that there is something to read.
+    pub(super) fn wake(&mut self) {
+        self.drained = false;
+    }
+
     /// Reads decrypted bytes.
     pub(super) fn read(&mut self, out: &mut [u8]) -> ReadOutcome {
         match self.try_read(out) {
@@ -110,15 +164,19 @@ impl Stream {
     }
 
     fn try_read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut source = Source {
+            socket: &self.socket,
+            drained: &mut self.drained,
+        };
         let Some(tls) = &mut self.tls else {
-            return self.socket.read(out);
+            return source.read(out);
         };
         loop {
             match tls.reader().read(out) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return done,
             }
-            if tls.read_tls(&mut self.socket)? == 0 {
+            if tls.read_tls(&mut source)? == 0 {
                 return Ok(0);
             }
             if let Err(error) = tls.process_new_packets() {
@@ -130,10 +188,13 @@ impl Stream {
     }
 
     /// Queues one message, made of parts. False: there is no room and it is dropped whole.
-    pub(super) fn push(&mut self, parts: [&[u8]; 3]) -> bool {
+    pub(super) fn push(&mut self, parts: [&[u8]; 3], buffers: &mut Buffers) -> bool {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         if self.waiting.len() - self.written + len > MAX_WAITING {
             return false;
+        }
+        if self.waiting.capacity() == 0 {
+            self.waiting = buffers.take();
         }
         if self.written > 0 && self.waiting.capacity() - self.waiting.len() < len {
             self.waiting.drain(..self.written);
@@ -147,10 +208,15 @@ impl Stream {
 
     /// Writes what waits, as far as the client takes it. Afterwards [`Stream::wants`] says what to
     /// watch for.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self, buffers: &mut Buffers) -> io::Result<()> {
         match self.try_flush() {
+            Ok(()) => {
+                self.written = 0;
+                buffers.give(std::mem::take(&mut self.waiting));
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            done => done,
+            Err(error) => Err(error),
         }
     }
 
@@ -172,11 +238,6 @@ impl Stream {
                 self.written += wrote(tls.writer().write(&self.waiting[self.written..]))?;
             },
         }
-        self.waiting.clear();
-        self.written = 0;
-        if self.waiting.capacity() > KEPT_CAPACITY {
-            self.waiting = Vec::new();
-        }
         Ok(())
     }
 
@@ -191,6 +252,33 @@ impl Stream {
         }
     }
 
+    /// Bytes that wait to be written.
+    pub(super) fn backlog(&self) -> usize {
+        self.waiting.len() - self.written
+    }
+
+    /// Nothing more will be written; the client may still have something to say.
+    pub(super) fn finish(&mut self) {
+        self.close();
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Gives the connection away, with the bytes that were read and not understood here. `None`
+    /// if something still waits to be written.
+    pub(super) fn into_client(self) -> Option<ClientStream> {
+        if self.wants() != Interest::Read {
+            return None;
+        }
+        Some(ClientStream {
+            local: self.socket.local_addr().ok()?,
+            socket: self.socket,
+            tls: self.tls,
+            peer: self.peer,
+            received: self.pending,
+            permit: self.permit,
+        })
+    }
+
     /// Says good-bye as far as TLS asks for it.
     pub(super) fn close(&mut self) {
         if let Some(tls) = &mut self.tls {
@@ -203,6 +291,24 @@ impl Stream {
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// A socket that is not asked again once it gave less than there was room for. The poller reports
+/// levels, so what comes later, an end included, is reported.
+struct Source<'a> {
+    socket: &'a TcpStream,
+    drained: &'a mut bool,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if *self.drained {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let len = self.socket.read(out)?;
+        *self.drained = len < out.len();
+        Ok(len)
     }
 }
 

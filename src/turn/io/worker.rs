@@ -21,9 +21,12 @@ use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::outbox::{Outbox, Way};
 use super::sockets::Sockets;
-use super::stream::Stream;
+use super::stream::{Buffers, Stream};
+use connections::{Paused, Turned};
 use streams::{push, stream_mut};
 
+mod connections;
+mod errors;
 mod streams;
 
 /// Batches read from one listener before the others get their turn.
@@ -32,8 +35,8 @@ const BATCHES_PER_TURN: usize = 8;
 /// Letters taken in one turn.
 const MAIL_PER_TURN: usize = 256;
 
-/// Room for the longest answer.
-const ANSWER: usize = 1500;
+/// Room for the longest answer: one that is meant to come in fragments.
+const ANSWER: usize = 2048;
 
 /// How often the counters are shown to others.
 const STATS_INTERVAL: Duration = Duration::from_millis(200);
@@ -44,6 +47,8 @@ pub(super) enum Token {
     Listener(u32),
     Relay(u32),
     Stream(u32),
+    PeerListener(u32),
+    Peer(u32),
     Mail,
 }
 
@@ -54,6 +59,8 @@ impl Token {
             Self::Relay(at) => 1 << 32 | u64::from(at),
             Self::Stream(at) => 2 << 32 | u64::from(at),
             Self::Mail => 3 << 32,
+            Self::PeerListener(at) => 4 << 32 | u64::from(at),
+            Self::Peer(at) => 5 << 32 | u64::from(at),
         }
     }
 
@@ -63,6 +70,8 @@ impl Token {
             0 => Self::Listener(at),
             1 => Self::Relay(at),
             2 => Self::Stream(at),
+            4 => Self::PeerListener(at),
+            5 => Self::Peer(at),
             _ => Self::Mail,
         }
     }
@@ -90,12 +99,19 @@ pub(super) struct Worker {
     streams: Vec<Option<Box<Stream>>>,
     free_streams: Vec<u32>,
     stream_timers: Wheel,
+    due: Vec<u32>,
     dirty: Vec<u32>,
+    buffers: Buffers,
     arena: Arena,
     receive: ReceiveScratch,
     received: Vec<(usize, Received)>,
     outbox: Outbox,
     handed: Vec<Packets>,
+    /// What has become of the stream whose message is in hand.
+    turned: Option<Turned>,
+    paused: Paused,
+    /// Where bytes of connections with peers are read to; empty until there is one.
+    chunk: Vec<u8>,
     answer: Box<[u8; ANSWER]>,
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
@@ -111,7 +127,7 @@ impl Worker {
             .map(DatagramSocket::listener)
             .collect::<io::Result<Vec<_>>>()?;
         let sockets = Sockets::new(
-            parts.id,
+            (parts.id, parts.mailboxes.len() as u16),
             listeners,
             parts.relay_bind,
             parts.directory,
@@ -124,19 +140,28 @@ impl Worker {
             .add(parts.inbox.bell(), mail, Interest::Read)?;
         let mut seed = [0; 8];
         rand::fill(&mut seed).map_err(|_| io::Error::other("the system gave no random bytes"))?;
-        let handed = parts.mailboxes.iter().map(|_| Packets::default()).collect();
+        let handed = parts
+            .mailboxes
+            .iter()
+            .map(|_| parts.inbox.empty())
+            .collect();
         Ok(Self {
             core: Server::new(parts.config, u64::from_ne_bytes(seed), parts.now),
             sockets,
             streams: Vec::new(),
             free_streams: Vec::new(),
             stream_timers: Wheel::new(parts.now),
+            due: Vec::new(),
             dirty: Vec::new(),
+            buffers: Buffers::default(),
             arena: Arena::default(),
             receive: ReceiveScratch::default(),
             received: Vec::with_capacity(BATCH),
             outbox: Outbox::default(),
             handed,
+            turned: None,
+            paused: Paused::default(),
+            chunk: Vec::new(),
             answer: Box::new([0; ANSWER]),
             inbox: parts.inbox,
             mailboxes: parts.mailboxes,
@@ -158,8 +183,16 @@ impl Worker {
             for event in &ready {
                 match Token::decode(event.token) {
                     Token::Listener(at) => self.read_listener(now, at),
-                    Token::Relay(at) => self.read_relay(now, RelayId(at)),
+                    Token::Relay(at) => {
+                        // Read first: an error that waits is also what the next receive would get.
+                        if event.failed {
+                            self.read_errors(now, RelayId(at));
+                        }
+                        self.read_relay(now, RelayId(at));
+                    }
                     Token::Stream(at) => self.stream_ready(now, at, event),
+                    Token::PeerListener(at) => self.accept_peers(now, at),
+                    Token::Peer(at) => self.peer_ready(now, at, event),
                     Token::Mail => self.read_mail(now),
                 }
             }
@@ -185,7 +218,8 @@ impl Worker {
     }
 
     fn timeout(&self, now: Now) -> Option<Duration> {
-        let next = [self.core.poll_timeout(), self.stream_timers.next()]
+        let paused = self.paused.until;
+        let next = [self.core.poll_timeout(), self.stream_timers.next(), paused]
             .into_iter()
             .flatten()
             .min()?;
@@ -294,19 +328,30 @@ impl Worker {
         match action {
             Action::Nothing => {}
             Action::Answer(len) => {
-                let Some(origin) = origin else { return };
+                if let Some(origin) = origin {
+                    self.tell(origin.link, len);
+                }
+            }
+            Action::Tell { link, len } => self.tell(link, len),
+            Action::Bound { len, connection } => {
+                if let Some(origin) = origin {
+                    self.tell(origin.link, len);
+                    self.turned = Some(Turned::Bound(connection));
+                }
+            }
+            Action::HandOver { worker } => self.turned = Some(Turned::Away(worker)),
+            Action::AnswerVia { len, socket, to } => {
                 let answer = self.answer.get(..len).unwrap_or_default();
-                match origin.link {
-                    Link::Datagram {
-                        socket,
-                        local,
-                        client,
-                    } => self
-                        .outbox
-                        .push_answer(socket, client, source(local), answer),
-                    Link::Stream(at) => {
-                        push(&mut self.streams, &mut self.dirty, at, [answer, &[], &[]])
-                    }
+                if let Some(Link::Datagram {
+                    socket: came_to,
+                    local,
+                    ..
+                }) = origin.map(|origin| origin.link)
+                {
+                    // Another socket has an address of its own.
+                    let from = socket.is_none().then(|| source(local)).flatten();
+                    let socket = socket.unwrap_or(came_to);
+                    self.outbox.push_answer(socket, to, from, answer);
                 }
             }
             Action::ToPeer {
@@ -342,7 +387,13 @@ impl Worker {
                         let bytes = self.arena.bytes().get(payload).unwrap_or_default();
                         let padding = &[0; 4][..header.padding().min(4)];
                         let parts = [header.as_bytes(), bytes, padding];
-                        push(&mut self.streams, &mut self.dirty, at, parts);
+                        push(
+                            &mut self.streams,
+                            &mut self.dirty,
+                            &mut self.buffers,
+                            at,
+                            parts,
+                        );
                     }
                 }
             }
@@ -369,6 +420,30 @@ impl Worker {
         }
     }
 
+    /// Sends the beginning of the answer buffer to a client.
+    fn tell(&mut self, link: Link, len: usize) {
+        let answer = self.answer.get(..len).unwrap_or_default();
+        match link {
+            Link::Datagram {
+                socket,
+                local,
+                client,
+            } => self
+                .outbox
+                .push_answer(socket, client, source(local), answer),
+            Link::Stream(at) => {
+                let parts = [answer, &[], &[]];
+                push(
+                    &mut self.streams,
+                    &mut self.dirty,
+                    &mut self.buffers,
+                    at,
+                    parts,
+                );
+            }
+        }
+    }
+
     /// Sends everything that waits; afterwards the arena is empty.
     fn flush(&mut self, now: Now) {
         let flushed = self.outbox.flush(self.arena.bytes(), &self.sockets);
@@ -378,7 +453,8 @@ impl Worker {
         self.arena.clear();
         for (packets, mailbox) in self.handed.iter_mut().zip(self.mailboxes.iter()) {
             if !packets.entries.is_empty() {
-                mailbox.send(Mail::Packets(std::mem::take(packets)));
+                let filled = std::mem::replace(packets, self.inbox.empty());
+                mailbox.send(Mail::Packets(filled));
             }
         }
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -402,7 +478,12 @@ impl Worker {
             match self.inbox.next() {
                 None => return,
                 Some(Mail::Stream(client)) => self.adopt(now, *client),
-                Some(Mail::Packets(packets)) => self.accept_packets(now, &packets),
+                Some(Mail::Packets(packets)) => {
+                    self.accept_packets(now, &packets);
+                    if let Some(sender) = self.mailboxes.get(usize::from(packets.sender)) {
+                        sender.give_back(packets);
+                    }
+                }
                 Some(Mail::Drain) => self.core.drain(),
             }
         }
@@ -440,26 +521,31 @@ impl Worker {
     fn expire(&mut self, now: Now) {
         if self.core.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.core.handle_timeout(now, &mut self.sockets);
+            self.expire_connections(now);
         }
+        self.resume(now);
+        self.close_orphans();
         if self
             .stream_timers
             .next()
             .is_some_and(|at| at <= now.instant)
         {
-            let mut due = Vec::new();
+            let mut due = std::mem::take(&mut self.due);
             self.stream_timers.expire(now.instant, &mut due);
-            for at in due {
+            for at in due.drain(..) {
                 let Some(stream) = stream_mut(&mut self.streams, at) else {
                     continue;
                 };
                 // The timer may be that of an earlier stream in the same place.
-                let has_allocation = self.core.has_allocation(Link::Stream(at));
+                let has_allocation =
+                    stream.connection.is_some() || self.core.has_allocation(Link::Stream(at));
                 if stream.is_overdue(has_allocation, now.instant) {
                     self.close_stream(at);
                 } else {
                     self.stream_timers.insert(at, stream.deadline);
                 }
             }
+            self.due = due;
         }
     }
 

@@ -70,6 +70,12 @@ attribute_types! {
     XOR_MAPPED_ADDRESS = 0x0020,
     /// RFC 8656 18.10
     RESERVATION_TOKEN = 0x0022,
+    /// RFC 5780 7.6
+    PADDING = 0x0026,
+    /// RFC 5780 7.5
+    RESPONSE_PORT = 0x0027,
+    /// RFC 6062 6.2.1
+    CONNECTION_ID = 0x002A,
     /// RFC 8656 18.11
     ADDITIONAL_ADDRESS_FAMILY = 0x8000,
     /// RFC 8656 18.12
@@ -84,6 +90,10 @@ attribute_types! {
     ALTERNATE_SERVER = 0x8023,
     /// What Debian 12's coturn and its client call ADDITIONAL-ADDRESS-FAMILY, after a draft.
     DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032,
+    /// RFC 5780 7.3
+    RESPONSE_ORIGIN = 0x802B,
+    /// RFC 5780 7.4
+    OTHER_ADDRESS = 0x802C,
     /// RFC 8489 14.7
     FINGERPRINT = 0x8028,
 }

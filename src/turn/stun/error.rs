@@ -26,6 +26,10 @@ pub enum ErrorCode {
     UnsupportedTransport = 442,
     /// 443
     PeerAddressFamilyMismatch = 443,
+    /// 446
+    ConnectionAlreadyExists = 446,
+    /// 447
+    ConnectionTimeoutOrFailure = 447,
     /// 486
     AllocationQuotaReached = 486,
     /// 500

@@ -40,6 +40,12 @@ impl Method {
     pub const CREATE_PERMISSION: Self = Self(0x008);
     /// RFC 8656: give a peer a short name.
     pub const CHANNEL_BIND: Self = Self(0x009);
+    /// RFC 6062: connect to a peer.
+    pub const CONNECT: Self = Self(0x00A);
+    /// RFC 6062: this connection carries the data of that one.
+    pub const CONNECTION_BIND: Self = Self(0x00B);
+    /// RFC 6062: a peer has connected.
+    pub const CONNECTION_ATTEMPT: Self = Self(0x00C);
 
     /// Takes the low 12 bits.
     pub const fn new(value: u16) -> Self {
@@ -62,6 +68,9 @@ impl fmt::Debug for Method {
             Self::DATA => "Data",
             Self::CREATE_PERMISSION => "CreatePermission",
             Self::CHANNEL_BIND => "ChannelBind",
+            Self::CONNECT => "Connect",
+            Self::CONNECTION_BIND => "ConnectionBind",
+            Self::CONNECTION_ATTEMPT => "ConnectionAttempt",
             Self(other) => return write!(f, "Method({other:#05x})"),
         };
         f.write_str(name)

@@ -6,17 +6,19 @@ use std::time::Duration;
 use crate::limit::ByteBucket;
 use crate::turn::core::allocation::{Allocation, Extras, Relay};
 use crate::turn::core::host::{BindError, EndReason, Event, Host};
+use crate::turn::core::icmp::IcmpLimit;
 use crate::turn::core::pool::{ReservationToken, Wanted, index};
 use crate::turn::core::quota::Exceeded;
 use crate::turn::core::reply;
-use crate::turn::core::server::{Action, Now, RelayId, Server};
+use crate::turn::core::server::{Action, Now, Origin, RelayId, Server, Transport};
 use crate::turn::stun::address::Family;
 use crate::turn::stun::{AttributeType, ErrorCode, Message};
 
 use super::{Exchange, family_of, granted, lifetime};
 
-/// RFC 8656 section 14: the protocol number of UDP.
+/// RFC 8656 section 18.8, RFC 6062 section 5.1: protocol numbers of the relayed transport.
 const UDP: u8 = 17;
+const TCP: u8 = 6;
 
 /// Ports tried when other programs sit in our range.
 const BIND_ATTEMPTS: usize = 16;
@@ -45,7 +47,7 @@ impl Server {
         if !credentials.may_allocate(&exchange.auth.username, now.unix) {
             return Err(ErrorCode::Unauthenticated);
         }
-        let wish = Wish::of(exchange.request)?;
+        let wish = Wish::of(exchange.request, self.relayed_protocols(origin))?;
         // An expired allocation whose timer has not come up yet makes room now.
         if let Some(slot) = self.by_link.get(&origin.link).copied() {
             self.end(slot, EndReason::Expired, host);
@@ -76,7 +78,9 @@ impl Server {
             expires: now.instant + wish.lifetime,
             permissions: Vec::new(),
             channels: Vec::new(),
+            streams: (wish.protocol == Protocol::Tcp).then(Box::default),
             rate: (rate > 0).then(|| Box::new([bucket(), bucket()])),
+            icmp: IcmpLimit::new(now.instant),
             to_peers: Default::default(),
             to_client: Default::default(),
         };
@@ -119,6 +123,14 @@ impl Server {
         })
     }
 
+    fn relayed_protocols(&self, origin: &Origin) -> Tcp {
+        match (&self.connections, origin.transport) {
+            (None, _) => Tcp::Unsupported,
+            (Some(_), Transport::Udp) => Tcp::BadRequest,
+            (Some(_), Transport::Tcp | Transport::Tls) => Tcp::Allowed,
+        }
+    }
+
     fn open_relays(
         &self,
         slot: u32,
@@ -144,12 +156,15 @@ impl Server {
                         Wanted::EvenAndNext(fresh)
                     }
                 };
-                self.open(slot, wish.family, wanted, now, host)
+                self.open(slot, wish.protocol, wish.family, wanted, now, host)
             }
         };
         if wish.additional_v6 {
             // One of two will do (RFC 8656 section 7.2), whichever it is.
-            match (first, self.open(slot, Family::V6, Wanted::Any, now, host)) {
+            match (
+                first,
+                self.open(slot, wish.protocol, Family::V6, Wanted::Any, now, host),
+            ) {
                 (Err(code), Err(_)) => return Err(code),
                 (first, second) => {
                     let error = |family, relay: &Result<Relay, ErrorCode>| {
@@ -170,6 +185,7 @@ impl Server {
     fn open(
         &self,
         slot: u32,
+        protocol: Protocol,
         family: Family,
         wanted: Wanted,
         now: Now,
@@ -190,7 +206,11 @@ impl Server {
             else {
                 break;
             };
-            match host.bind(id, family, port) {
+            let opened = match protocol {
+                Protocol::Udp => host.bind(id, family, port),
+                Protocol::Tcp => host.listen(id, family, port),
+            };
+            match opened {
                 Ok(()) => {
                     found = Ok(Relay {
                         id,
@@ -240,8 +260,29 @@ impl Server {
     }
 }
 
+/// What is relayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Protocol {
+    /// Datagrams.
+    Udp,
+    /// Connections (RFC 6062).
+    Tcp,
+}
+
+/// Whether REQUESTED-TRANSPORT may be TCP.
+#[derive(Clone, Copy, PartialEq)]
+enum Tcp {
+    /// It may.
+    Allowed,
+    /// RFC 6062 section 5.1: not while the client itself speaks UDP.
+    BadRequest,
+    /// It is not served here.
+    Unsupported,
+}
+
 /// What an Allocate asks for.
 struct Wish {
+    protocol: Protocol,
     lifetime: Duration,
     family: Family,
     additional_v6: bool,
@@ -258,13 +299,16 @@ enum Even {
 
 impl Wish {
     /// RFC 8656 section 7.2, steps 3 to 9.
-    fn of(request: &Message<'_>) -> Result<Self, ErrorCode> {
+    fn of(request: &Message<'_>, tcp: Tcp) -> Result<Self, ErrorCode> {
         let transport = request
             .u32(AttributeType::REQUESTED_TRANSPORT)
             .ok_or(ErrorCode::BadRequest)?;
-        if (transport >> 24) as u8 != UDP {
-            return Err(ErrorCode::UnsupportedTransport);
-        }
+        let protocol = match ((transport >> 24) as u8, tcp) {
+            (UDP, _) => Protocol::Udp,
+            (TCP, Tcp::Allowed) => Protocol::Tcp,
+            (TCP, Tcp::BadRequest) => return Err(ErrorCode::BadRequest),
+            _ => return Err(ErrorCode::UnsupportedTransport),
+        };
         let requested = request.value(AttributeType::REQUESTED_ADDRESS_FAMILY);
         let additional = request
             .value(AttributeType::ADDITIONAL_ADDRESS_FAMILY)
@@ -282,7 +326,13 @@ impl Wish {
         let contradicts = (reservation.is_some()
             && (even.is_some() || requested.is_some() || additional.is_some()))
             || (requested.is_some() && additional.is_some())
-            || (additional.is_some() && even == Some(Even::WithNext));
+            || (additional.is_some() && even == Some(Even::WithNext))
+            // RFC 6062 section 5.1; a second family came later than that.
+            || (protocol == Protocol::Tcp
+                && (even.is_some()
+                    || reservation.is_some()
+                    || additional.is_some()
+                    || request.value(AttributeType::DONT_FRAGMENT).is_some()));
         if contradicts {
             return Err(ErrorCode::BadRequest);
         }
@@ -296,6 +346,7 @@ impl Wish {
             None => false,
         };
         Ok(Self {
+            protocol,
             lifetime: granted(lifetime(request)?.filter(|wanted| !wanted.is_zero())),
             family,
             additional_v6,

@@ -16,6 +16,14 @@ impl Unknown {
 
     /// `None`: everything is understood.
     pub(super) fn of(request: &Message<'_>) -> Option<Self> {
+        Self::among(request, is_known)
+    }
+
+    /// The same, where something else is understood than usually.
+    pub(super) fn among(
+        request: &Message<'_>,
+        is_known: impl Fn(AttributeType) -> bool,
+    ) -> Option<Self> {
         let mut unknown = Self {
             kinds: [0; Self::MAX],
             len: 0,
@@ -30,6 +38,13 @@ impl Unknown {
             }
         }
         (unknown.len > 0).then_some(unknown)
+    }
+
+    /// This one.
+    pub(super) fn only(kind: AttributeType) -> Self {
+        let mut kinds = [0; Self::MAX];
+        kinds[0] = kind.0;
+        Self { kinds, len: 1 }
     }
 
     /// Writes the answer.
@@ -80,5 +95,6 @@ pub(in crate::turn::core) fn is_known(kind: AttributeType) -> bool {
             | AttributeType::USERHASH
             | AttributeType::XOR_MAPPED_ADDRESS
             | AttributeType::RESERVATION_TOKEN
+            | AttributeType::CONNECTION_ID
     )
 }

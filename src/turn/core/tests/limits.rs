@@ -117,8 +117,8 @@ fn bandwidth_is_limited_each_way() {
         world.pass(seconds(1));
     }
     assert_eq!(stats(&world, |stats| stats.over_rate), 60);
-    assert_eq!(stats(&world, |stats| stats.to_peers.bytes), 3000);
-    assert_eq!(stats(&world, |stats| stats.to_clients.bytes), 3000);
+    assert_eq!(stats(&world, |stats| stats.to_peers.total().bytes), 3000);
+    assert_eq!(stats(&world, |stats| stats.to_clients.total().bytes), 3000);
 }
 
 #[test]

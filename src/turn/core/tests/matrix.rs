@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{addr, received};
-use crate::fuzzing::client::Client;
+use crate::fuzzing::client::{Answer, Client};
 use crate::fuzzing::world::{Outcome, Plan, World, policy};
 use crate::turn::core::{Policy, Verdict};
+use crate::turn::stun::{AttributeType, Method};
 
 /// What becomes of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +183,51 @@ fn inbound() {
         let relay = relay_for(relays, addr(peer));
         let heard = received(world.peer(relay, addr(peer), b"x")).is_some();
         assert_eq!(heard, *fate == Open, "{peer}");
+    }
+}
+
+#[test]
+fn connect_and_be_connected_to() {
+    for (peer, fate) in MATRIX {
+        let mut world = World::new(Plan {
+            tcp_relays: true,
+            ..Plan::default()
+        });
+        let mut client = Client::new(0, 1, "one").over_stream(1);
+        client.log_in(&mut world);
+        let v6 = addr(peer).ip().to_canonical().is_ipv6();
+        let answer = client.call(&mut world, Method::ALLOCATE, |writer| {
+            crate::fuzzing::client::tcp(writer);
+            if v6 {
+                writer.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+            }
+        });
+        let relay = answer.relayed()[0];
+        client.permit(&mut world, &[addr(peer)]);
+        let incoming = world.incoming(relay, addr(peer));
+        let got_in = incoming.is_some();
+        if let Some((id, _)) = incoming {
+            world.disconnected(id);
+        }
+        let packet = client.signed(Method::CONNECT, |writer| {
+            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, addr(peer));
+        });
+        let outcome = client.send(&mut world, &packet);
+        match fate {
+            Open => {
+                assert_eq!(outcome, Outcome::Nothing, "{peer}");
+                assert_eq!(world.shared.connections.len(), 1, "{peer}");
+                assert!(got_in, "{peer}");
+            }
+            Internal | Shut | Listener => {
+                let Outcome::Answer(bytes) = outcome else {
+                    panic!("{peer}: {outcome:?}");
+                };
+                assert_eq!(Answer(bytes).code(), 403, "{peer}");
+                assert!(world.shared.connections.is_empty(), "{peer}");
+                assert!(!got_in, "{peer}");
+            }
+        }
     }
 }
 

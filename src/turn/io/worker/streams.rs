@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use crate::net::stream::ClientStream;
 use crate::net::sys::Ready;
 use crate::turn::channel::{self, Frame};
-use crate::turn::core::{Link, Now, Origin};
+use crate::turn::core::{ConnectionId, Link, Now, Origin};
 
-use super::super::stream::{ReadOutcome, Stream};
+use super::super::stream::{Buffers, ReadOutcome, Stream};
+use super::connections::Turned;
 use super::{Token, Worker};
 
 /// Reads from one stream before the others get their turn.
@@ -53,6 +54,12 @@ impl Worker {
 
     pub(super) fn stream_ready(&mut self, now: Now, at: u32, event: &Ready) {
         if event.readable {
+            if let Some(stream) = stream_mut(&mut self.streams, at) {
+                stream.wake();
+                if let Some(connection) = stream.connection {
+                    return self.client_ready(now, at, connection, event);
+                }
+            }
             self.read_stream(now, at);
         }
         if event.writable {
@@ -78,7 +85,7 @@ impl Worker {
                 transport: stream.transport(),
             };
             // A message begun earlier comes first; it is shorter than a slot.
-            let pending = std::mem::take(&mut stream.pending);
+            let pending = stream.take_pending();
             let Some(slot) = self.arena.slot() else {
                 return;
             };
@@ -96,13 +103,16 @@ impl Worker {
             let Some(rest) = self.handle_frames(now, &origin, base..end) else {
                 return self.close_stream(at);
             };
+            if let Some(turned) = self.turned.take() {
+                return self.turn(now, at, turned, rest);
+            }
             let claims_memory = rest.len() > PENDING_WITHOUT_ALLOCATION
                 && !self.core.has_allocation(Link::Stream(at));
             if outcome == ReadOutcome::Closed || claims_memory {
                 return self.close_stream(at);
             }
             if let Some(stream) = stream_mut(&mut self.streams, at) {
-                stream.pending = self.arena.bytes().get(rest).unwrap_or_default().to_vec();
+                stream.keep_pending(pending, self.arena.bytes().get(rest).unwrap_or_default());
             }
             if outcome == ReadOutcome::Later {
                 return;
@@ -124,7 +134,16 @@ impl Worker {
                 Frame::Broken => return None,
                 Frame::Whole { len, consumed } => {
                     self.handle(now, origin, range.start..range.start + len);
-                    range.start += consumed;
+                    match self.turned {
+                        None => range.start += consumed,
+                        // What follows is no message any more.
+                        Some(Turned::Bound(_)) => {
+                            range.start += consumed;
+                            return Some(range);
+                        }
+                        // The other worker reads this one again.
+                        Some(Turned::Away(_)) => return Some(range),
+                    }
                 }
             }
         }
@@ -134,7 +153,10 @@ impl Worker {
         let Some(stream) = stream_mut(&mut self.streams, at) else {
             return;
         };
-        let mut done = stream.flush();
+        if let Some(connection) = stream.connection {
+            return self.carry(now, connection, false);
+        }
+        let mut done = stream.flush(&mut self.buffers);
         let wants = stream.wants();
         if done.is_ok() && wants != stream.interest {
             stream.interest = wants;
@@ -152,6 +174,10 @@ impl Worker {
             return;
         };
         stream.close();
+        if let Some(connection) = stream.connection {
+            self.sockets.peers.remove(connection);
+            self.core.handle_disconnected(ConnectionId(connection));
+        }
         self.core.handle_closed(Link::Stream(at), &mut self.sockets);
         self.free_streams.push(at);
     }
@@ -164,11 +190,12 @@ pub(super) fn stream_mut(streams: &mut [Option<Box<Stream>>], at: u32) -> Option
 pub(super) fn push(
     streams: &mut [Option<Box<Stream>>],
     dirty: &mut Vec<u32>,
+    buffers: &mut Buffers,
     at: u32,
     parts: [&[u8]; 3],
 ) {
     if let Some(stream) = stream_mut(streams, at)
-        && stream.push(parts)
+        && stream.push(parts, buffers)
         && !stream.dirty
     {
         stream.dirty = true;

@@ -1,0 +1,174 @@
+//! The listener for whoever runs the appliance: metrics, health, drain. Plain HTTP on an address of
+//! this machine; on any other only with a token. Knows nothing of what it shows: that is handed in.
+
+mod guard;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::secret::Secret;
+use crate::shutdown::Drain;
+use crate::telemetry::metrics::{self, Metrics};
+use guard::Refusal;
+
+/// Connections at a time: a scraper, a health check, an operator or two.
+const MAX_CONNECTIONS: usize = 32;
+
+/// How long a request's header may take, and how long a connection may stay without one.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may stay in all: a scraper comes again.
+const MAX_LIFE: Duration = Duration::from_secs(600);
+
+/// A pause after an accept that failed for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the listener shows.
+pub struct Panel {
+    /// Behind `/metrics`.
+    pub metrics: Metrics,
+    /// Behind `/readyz`: the state as JSON, and whether new callers are welcome.
+    pub status: Box<dyn Fn() -> (serde_json::Value, bool) + Send + Sync>,
+    /// Behind `POST /drain`.
+    pub begin_drain: Box<dyn Fn() + Send + Sync>,
+    /// What whoever asks has to know.
+    pub token: Option<Secret>,
+}
+
+impl fmt::Debug for Panel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panel").finish_non_exhaustive()
+    }
+}
+
+/// Serves until the process ends, beyond the beginning of the drain: that is when somebody wants to
+/// know how it goes.
+pub fn serve(listeners: Vec<TcpListener>, panel: Panel, drain: &Drain) {
+    let panel = Arc::new(panel);
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    for listener in listeners {
+        drain.spawn_detached(accept(
+            listener,
+            Arc::clone(&panel),
+            Arc::clone(&slots),
+            drain.clone(),
+        ));
+    }
+}
+
+async fn accept(listener: TcpListener, panel: Arc<Panel>, slots: Arc<Semaphore>, drain: Drain) {
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                drain.spawn_detached(connection(stream, Arc::clone(&panel), slot));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the admin listener cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, panel: Arc<Panel>, _slot: OwnedSemaphorePermit) {
+    let service = service_fn(|request| {
+        let response = panel.answer(&request);
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    // How a connection of the operator's ends is nobody's concern.
+    let _ = tokio::time::timeout(MAX_LIFE, served).await;
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Panel {
+    fn answer(&self, request: &Request<Incoming>) -> Answer {
+        match guard::check(request.method(), request.headers(), self.token.as_ref()) {
+            Ok(()) => self.route(request),
+            Err(Refusal::Token) => {
+                let mut answer = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
+                let scheme = HeaderValue::from_static("Bearer");
+                answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+                answer
+            }
+            Err(Refusal::Foreign) => text(
+                StatusCode::FORBIDDEN,
+                "this listener is not for pages of other sites: ask it by address\n",
+            ),
+        }
+    }
+
+    fn route(&self, request: &Request<Incoming>) -> Answer {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/metrics" if reads => match self.metrics.encode() {
+                Ok(page) => respond(StatusCode::OK, metrics::CONTENT_TYPE, page),
+                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n"),
+            },
+            "/healthz" if reads => text(StatusCode::OK, "alive\n"),
+            "/readyz" if reads => {
+                let (status, ready) = (self.status)();
+                let code = match ready {
+                    true => StatusCode::OK,
+                    false => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                respond(code, "application/json", format!("{status:#}\n"))
+            }
+            "/drain" if request.method() == Method::POST => {
+                (self.begin_drain)();
+                text(StatusCode::ACCEPTED, "draining\n")
+            }
+            "/" if reads => text(StatusCode::OK, INDEX),
+            "/metrics" | "/healthz" | "/readyz" | "/" => not_allowed("GET, HEAD"),
+            "/drain" => not_allowed("POST"),
+            _ => text(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
+        }
+    }
+}
+
+const INDEX: &str = "callbox, for its operator\n\n\
+    GET  /metrics  Prometheus\n\
+    GET  /healthz  200 while the process answers\n\
+    GET  /readyz   200 while new callers are welcome; the state as JSON\n\
+    POST /drain    end as on SIGTERM\n";
+
+fn text(status: StatusCode, text: &'static str) -> Answer {
+    respond(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+fn not_allowed(methods: &'static str) -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n");
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(methods));
+    answer
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

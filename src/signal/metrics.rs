@@ -1,0 +1,69 @@
+//! Signaling's counters as metric families.
+
+use super::hub::Hub;
+use crate::telemetry::metrics::{Page, Source};
+
+impl Source for Hub {
+    fn collect(&self, page: &mut Page<'_>) {
+        let stats = self.stats().snapshot();
+        page.gauge(
+            "signaling_connections",
+            "WebSockets open now.",
+            stats.connections as f64,
+        );
+        page.gauge(
+            "signaling_rooms",
+            "Rooms with members now.",
+            stats.rooms as f64,
+        );
+        page.gauge(
+            "signaling_members",
+            "Seats taken now.",
+            stats.members as f64,
+        );
+        page.gauge(
+            "signaling_away",
+            "Seats kept for members who lost their connection.",
+            stats.away as f64,
+        );
+        page.counters(
+            "signaling_resumes",
+            "Seats taken again after a lost connection, with or without loss of messages.",
+            [
+                (
+                    &[("lost", "no")][..],
+                    stats.resumed.saturating_sub(stats.resumed_with_loss),
+                ),
+                (&[("lost", "yes")], stats.resumed_with_loss),
+            ],
+        );
+        page.counter("signaling_joins", "Seats given.", stats.joined);
+        page.counter(
+            "signaling_refused_joins",
+            "Joins refused: room full, id taken, too many rooms.",
+            stats.refused,
+        );
+        page.counter(
+            "signaling_messages",
+            "Messages passed from one member to others.",
+            stats.relayed,
+        );
+        page.counters(
+            "signaling_dropped_messages",
+            "Messages that reached nobody: no receiver, or not a message.",
+            [
+                (&[("reason", "undeliverable")][..], stats.undeliverable),
+                (&[("reason", "malformed")], stats.malformed),
+            ],
+        );
+        page.counters(
+            "signaling_cut_connections",
+            "WebSockets ended by us: did not read, sent too much, fell silent.",
+            [
+                (&[("reason", "too_slow")][..], stats.too_slow),
+                (&[("reason", "too_fast")], stats.too_fast),
+                (&[("reason", "silent")], stats.silent),
+            ],
+        );
+    }
+}
