@@ -108,7 +108,7 @@ impl Reception {
     /// After how long a client is to be given fresh credentials: in time for it to use them, and
     /// with some left for a client that is away just then.
     pub(super) fn renewal(&self) -> Duration {
-        self.issuer.ttl / 4 * 3
+        (self.issuer.ttl / 4 * 3).max(SOONEST)
     }
 
     /// What a client that has taken its seat is given. It reaches us as `host`.
@@ -144,6 +144,9 @@ fn agrees(user: Option<&MemberId>, member: Option<&MemberId>) -> bool {
     let rest = member.as_str().strip_prefix(user.as_str());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
+
+/// However short the operator's credentials live.
+const SOONEST: Duration = Duration::from_secs(1);
 
 /// What is made for one client.
 #[derive(Debug)]
