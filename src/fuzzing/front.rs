@@ -8,7 +8,7 @@ use crate::assets::negotiate::Accepted;
 use crate::config::Secret;
 use crate::front::route::{self, Role};
 use crate::front::sniff::{self, MAX_BYTES, Sniff};
-use crate::http::router::{Route, Upgrade, route};
+use crate::http::router::{self, Route, Upgrade, route};
 use crate::net::proxy::{self, Step};
 use crate::signal::core::{Claim, MEMBER_ID_MAX, MemberId, ROOM_NAME_MAX, Recipient, RoomName};
 use crate::signal::dialect::{Request, course, native};
@@ -73,6 +73,11 @@ pub fn router(bytes: &[u8]) {
                 assert!(below, "{path:?}");
             }
         }
+    }
+    // Whoever stands behind a prefix is never asked for what may lie outside of it.
+    if router::longest(text, ["/app"].into_iter()).is_some() {
+        let plain = text.replace("%2f", "/").replace("%2F", "/");
+        assert!(!plain.split('/').any(|segment| segment == ".."));
     }
     let _ = Accepted::parse(text).choose(true, true);
 }

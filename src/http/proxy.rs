@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::UPGRADE;
+use hyper::header::{EXPECT, UPGRADE};
 use hyper::http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
@@ -27,6 +28,7 @@ use self::body::{Download, Progress, Upload};
 use self::failure::{Failure, Fault};
 use self::headers::Known;
 use self::pool::{Line, Place, Pool};
+use super::activity::GOODBYE;
 use super::authority::Authority;
 use super::body::Answer;
 use super::serve::{Client, Reply};
@@ -115,9 +117,15 @@ impl Proxy {
         let wish = headers::upgrade(request.method(), request.version(), request.headers())
             .filter(|_| request.body().is_end_stream());
         let wished = wish.is_some();
-        let place = self.pool.place(client.peer.ip()).await?;
-
         let (head, body) = request.into_parts();
+        let waits = head.headers.contains_key(EXPECT);
+        let place = match self.pool.place(client.peer.ip()).await {
+            Ok(place) => place,
+            Err(failure) => {
+                swallow(body, waits).await;
+                return Err(failure);
+            }
+        };
         let (upload, mut progress) = Upload::new(body, self.patience);
         let host = own.map(Authority::to_string);
         let known = Known {
@@ -130,7 +138,9 @@ impl Proxy {
         *outgoing.headers_mut() = head.headers;
         headers::request(outgoing.headers_mut(), known, wish);
 
-        let (answered, line) = self.exchange(outgoing, &mut progress, client).await?;
+        let (answered, line) = self
+            .exchange(outgoing, &mut progress, client, waits)
+            .await?;
         if answered.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(self.answer(answered, line, place, progress));
         }
@@ -145,6 +155,7 @@ impl Proxy {
         mut outgoing: Request<Upload>,
         progress: &mut Progress,
         client: &Client,
+        waits: bool,
     ) -> Result<(Response<Incoming>, Line), Failure> {
         if let Some(mut line) = self.pool.take_idle() {
             // Sent twice only if twice is as good as once (RFC 9110 section 9.2.2).
@@ -166,7 +177,13 @@ impl Proxy {
                 },
             }
         }
-        let mut line = self.pool.connect(&client.drain).await?;
+        let mut line = match self.pool.connect(&client.drain).await {
+            Ok(line) => line,
+            Err(failure) => {
+                swallow(outgoing.into_body(), waits).await;
+                return Err(failure);
+            }
+        };
         match self.send(&mut line.sender, outgoing, progress).await {
             Ok(answered) => Ok((answered, line)),
             Err(unanswered) => Err(unanswered.failure),
@@ -249,6 +266,22 @@ struct Unanswered {
     failure: Failure,
     /// Nothing of it has left us.
     unsent: Option<Request<Upload>>,
+}
+
+/// Bytes of a body that are read although nobody wants them.
+const SWALLOW: usize = 64 * 1024;
+
+/// Reads what a visitor is sending while the answer is an error already. Otherwise HTTP/1 could not
+/// use the connection again, and HTTP/2 would take what is still under way for a mistake, of which
+/// it forgives few. One who waits to be asked for a body sends none.
+async fn swallow<B>(body: B, waits: bool)
+where
+    B: Body + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if !waits && !body.is_end_stream() {
+        let _ = tokio::time::timeout(GOODBYE, Limited::new(body, SWALLOW).collect()).await;
+    }
 }
 
 /// The same request once more; it has no body.

@@ -8,5 +8,6 @@
 
 mod harness;
 
+mod applications;
 mod one_port;
 mod slow;

@@ -27,6 +27,28 @@ async fn the_page_is_at_the_root_and_under_every_room() {
 }
 
 #[tokio::test]
+async fn every_file_that_the_calling_page_names_is_there_under_a_path_of_ours() {
+    let setup = Setup {
+        assets: Assets::built_in(),
+        ..Setup::default()
+    };
+    let door = setup.open().await;
+    let page = door.get("/r/room", &[]).await;
+    let mut files = Vec::new();
+    for part in page.text().split(['"', '\'']) {
+        if part.contains('.') && part.starts_with('/') {
+            files.push(part);
+        }
+    }
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        // A proxy for the root takes every other path.
+        assert!(file.starts_with("/r/_/"), "{file}");
+        assert_eq!(door.get(file, &[]).await.status, 200, "{file}");
+    }
+}
+
+#[tokio::test]
 async fn each_client_gets_the_encoding_it_reads_with_its_own_tag() {
     let door = Door::open().await;
     for (accept, encoding, etag, body) in [

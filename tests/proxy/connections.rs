@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
@@ -183,6 +185,59 @@ async fn one_visitor_cannot_take_every_place() {
     // The share comes back with the answers.
     release.add_permits(1);
     assert_eq!(status(&ask_on(&mut more, GET).await.0), 200);
+}
+
+#[tokio::test]
+async fn many_visitors_share_few_connections_and_every_one_gets_the_own_answer() {
+    let application = Application::start(|_, mut connection| async move {
+        while let Some((head, body)) = connection.request().await {
+            let path = head.split(' ').nth(1).unwrap();
+            let body = format!("{path} {}", String::from_utf8_lossy(&body));
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            connection.say(&answer).await;
+        }
+    })
+    .await;
+    let mut proxied = application.at("/app");
+    proxied.max_connections = NonZeroUsize::new(16).unwrap();
+    let door = door(vec![proxied]).await;
+    let mut visitors = Vec::new();
+    for number in 0..4 {
+        let visitor = crate::messages::http2_visitor::<Full<Bytes>>(&door).await;
+        for request in 0..50 {
+            let (mut visitor, port) = (visitor.clone(), door.https.port());
+            visitors.push(door.drain.spawn(async move {
+                let path = format!("/app/{number}/{request}");
+                let url = format!("https://localhost:{port}{path}");
+                let body = format!("body {number} {request}");
+                loop {
+                    let asked = hyper::Request::post(&url)
+                        .body(Full::new(Bytes::from(body.clone())))
+                        .unwrap();
+                    let answered = visitor.send_request(asked).await.unwrap();
+                    // One visitor has half of the places at most.
+                    if answered.status() == 503 {
+                        tokio::time::sleep(SHORT / 20).await;
+                        continue;
+                    }
+                    let bytes = answered.into_body().collect().await.unwrap().to_bytes();
+                    assert_eq!(bytes, format!("{path} {body}"));
+                    return;
+                }
+            }));
+        }
+    }
+    for visitor in visitors {
+        within(visitor).await.unwrap();
+    }
+    assert!(
+        application.count() <= 50,
+        "{} connections",
+        application.count()
+    );
 }
 
 #[tokio::test]

@@ -71,6 +71,8 @@ pub(crate) enum Heard {
     Data(SocketAddr, Vec<u8>),
     /// What became of something sent to that peer: the value of ICMP.
     Error(SocketAddr, Vec<u8>),
+    /// A peer has connected, and what the connection is called.
+    Attempt(SocketAddr, u32),
 }
 
 impl Heard {
@@ -78,6 +80,7 @@ impl Heard {
         match self {
             Self::Channel(_, payload) | Self::Data(_, payload) => payload,
             Self::Error(peer, value) => panic!("an error about {peer}: {value:?}"),
+            Self::Attempt(peer, _) => panic!("{peer} has connected"),
         }
     }
 }
@@ -357,12 +360,13 @@ impl Client {
         if message.class() == Class::Indication {
             let peer = message.value(AttributeType::XOR_PEER_ADDRESS).unwrap();
             let peer = decode_xor(peer, message.transaction_id()).unwrap();
-            let heard = match message.value(AttributeType::ICMP) {
-                Some(value) => Heard::Error(peer, value.to_vec()),
-                None => {
-                    let payload = message.value(AttributeType::DATA).unwrap();
-                    Heard::Data(peer, payload.to_vec())
-                }
+            let heard = if message.method() == Method::CONNECTION_ATTEMPT {
+                Heard::Attempt(peer, message.u32(AttributeType::CONNECTION_ID).unwrap())
+            } else if let Some(value) = message.value(AttributeType::ICMP) {
+                Heard::Error(peer, value.to_vec())
+            } else {
+                let payload = message.value(AttributeType::DATA).unwrap();
+                Heard::Data(peer, payload.to_vec())
             };
             self.heard.push_back(heard);
         }
@@ -408,6 +412,38 @@ impl Client {
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 (Err(error), _) => panic!("{error}"),
             }
+        }
+    }
+
+    /// The next so many bytes of a stream that carries no messages any more; fewer if it ends.
+    pub(crate) fn takes(&mut self, len: usize) -> Vec<u8> {
+        let pending = self.wire.pending().unwrap();
+        let mut taken: Vec<u8> = pending.drain(..pending.len().min(len)).collect();
+        let end = clock::now() + PATIENCE;
+        while taken.len() < len && clock::now() < end {
+            let mut bytes = vec![0; (len - taken.len()).min(65_536)];
+            let got = match &mut self.wire {
+                Wire::Udp(_) => panic!("no stream"),
+                Wire::Tcp { stream, .. } => stream.read(&mut bytes),
+                Wire::Tls { stream, .. } => stream.read(&mut bytes),
+            };
+            match got {
+                Ok(0) => break,
+                Ok(got) => taken.extend_from_slice(&bytes[..got]),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => panic!("after {} bytes: {error}", taken.len()),
+            }
+        }
+        taken
+    }
+
+    /// The socket of a stream.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match &self.wire {
+            Wire::Udp(_) => panic!("no stream"),
+            Wire::Tcp { stream, .. } => stream,
+            Wire::Tls { stream, .. } => &stream.sock,
         }
     }
 

@@ -11,6 +11,7 @@ use callbox::turn::channel::{self, ChannelNumber};
 
 use super::client::{Client, Heard, Wire};
 use super::harness::{Callbox, Setup, free_port};
+use super::identity::Identity;
 
 /// Sends back whatever it gets, until dropped.
 pub(crate) struct Echo {
@@ -241,8 +242,10 @@ fn a_nonce_survives_a_restart() {
 
 #[test]
 fn the_udp_side_of_the_https_port_is_turn_where_it_is_asked_for() {
+    let identity = Arc::new(Identity::new());
     let setup = Setup {
         beside_https: true,
+        identity: Some(identity.clone()),
         ..Setup::default()
     };
     let callbox = setup.start();
@@ -263,4 +266,35 @@ fn the_udp_side_of_the_https_port_is_turn_where_it_is_asked_for() {
             Heard::Channel(0x4000, b"by any door".to_vec())
         );
     }
+    // The first of each is offered.
+    let offered = ice(Client::tls(callbox.https, identity.trust()));
+    let port = callbox.address.port();
+    for url in [
+        "stun:localhost:P",
+        "turn:localhost:P?transport=udp",
+        "turn:localhost:P?transport=tcp",
+    ] {
+        let url = url.replace('P', &port.to_string());
+        assert!(offered.contains(&format!("\"{url}\"")), "{url}: {offered}");
+    }
+    let only_there = Setup {
+        listen: Vec::new(),
+        ..setup
+    };
+    let callbox = only_there.start();
+    let offered = ice(Client::tls(callbox.https, identity.trust()));
+    let port = callbox.https.port();
+    for url in [
+        "turn:localhost:P?transport=udp",
+        "turn:localhost:P?transport=tcp",
+    ] {
+        let url = url.replace('P', &port.to_string());
+        assert!(offered.contains(&format!("\"{url}\"")), "{url}: {offered}");
+    }
+}
+
+/// What the front door offers.
+fn ice(mut browser: Client) -> String {
+    browser.transmit(b"GET /ice HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    String::from_utf8_lossy(&browser.takes(100_000)).into_owned()
 }

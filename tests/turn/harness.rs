@@ -259,6 +259,7 @@ impl Callbox {
             let mut process = Process::start(&mut command, &directory.file("log"));
             let at = |port| SocketAddr::new(LOCALHOST, port);
             let ask = match setup.listen.first() {
+                None => at(https),
                 Some(ip) if !ip.contains("0.0.0.0") && !ip.contains("[::]") => {
                     SocketAddr::new(ip.trim_matches(['[', ']']).parse().unwrap(), port)
                 }

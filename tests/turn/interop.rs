@@ -101,7 +101,7 @@ impl Site {
             external_ip: vec!["127.0.0.1", "::1"],
             ..Setup::default()
         };
-        let setup = setup.turn("user_quota = 0\nworkers = 2");
+        let setup = setup.turn("user_quota = 0\nworkers = 2\ntcp_relays = true");
         Self {
             callbox: setup.start(),
             coturn: Coturn::start(),
@@ -250,6 +250,17 @@ fn coturns_client_works_over_tls_and_loses_about_what_it_loses_with_coturn() {
     // together it is one behind from then on, and never reads what is left in the end. How often
     // that happens is a matter of scheduling, here as there: 40 messages, a fifth of them.
     compare(runs.into(), 8);
+}
+
+#[test]
+fn coturns_client_has_its_connections_relayed_as_by_coturn() {
+    let site = Site::start();
+    // It allocates two relays and connects one to the other, or lets it be connected to.
+    let runs = ["-T", "-T -P", "-T -m 5"].map(|options| {
+        let options = format!("{options} -n 30 -z 20");
+        site.both(&options, "127.0.0.1")
+    });
+    compare(runs.into(), 0);
 }
 
 #[test]

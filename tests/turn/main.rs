@@ -11,6 +11,7 @@ mod aiortc;
 mod allocator;
 mod classic;
 mod client;
+mod connections;
 mod datagrams;
 mod discovery;
 mod harness;

@@ -24,10 +24,12 @@ use super::identity::Identity;
 /// Of the short soak.
 const SHORT: Duration = Duration::from_secs(16);
 
-/// Clients that fall silent a second, all lanes together, and how many at once; the others need
-/// ports, too.
-const SILENT_PER_SECOND: f64 = 0.25;
-const SILENT_AT_START: f64 = 20.0;
+/// Clients that have fallen silent and still have their allocations, at most: as many in the second
+/// minute as ever after, or memory could not be compared.
+const SILENT: usize = 60;
+
+/// One falls silent at most in that time.
+const BETWEEN_SILENT: Duration = Duration::from_secs(1);
 
 /// An allocation lasts ten minutes without a Refresh, and its stream not a minute longer.
 const EXPIRY: Duration = Duration::from_secs(600 + 60);
@@ -51,8 +53,9 @@ struct Soak {
     stop: AtomicBool,
     allocations: AtomicU64,
     messages: AtomicU64,
-    /// Never heard of again.
-    silent: Mutex<Vec<Client>>,
+    vanished: AtomicU64,
+    /// Never heard of again, since when.
+    silent: Mutex<Vec<(Instant, Client)>>,
 }
 
 /// A sequence of numbers that looks random and is the same each time.
@@ -82,13 +85,28 @@ impl Soak {
             stop: AtomicBool::new(false),
             allocations: AtomicU64::new(0),
             messages: AtomicU64::new(0),
+            vanished: AtomicU64::new(0),
             silent: Mutex::new(Vec::new()),
         }
     }
 
-    fn may_fall_silent(&self) -> bool {
-        let most = SILENT_AT_START + self.start.elapsed().as_secs_f64() * SILENT_PER_SECOND;
-        (self.silent.lock().unwrap().len() as f64) < most
+    /// Keeps a client whose turn it is to fall silent.
+    fn silence(&self, client: Client) {
+        let now = clock::now();
+        let mut silent = self.silent.lock().unwrap();
+        silent.retain(|(since, _)| now < *since + EXPIRY);
+        let last = silent.last().map_or(self.start, |(since, _)| *since);
+        if silent.len() < SILENT && now >= last + BETWEEN_SILENT {
+            silent.push((now, client));
+            self.vanished.fetch_add(1, Ordering::Relaxed);
+        } else {
+            drop(silent);
+            self.release(client);
+        }
+    }
+
+    fn release(&self, mut client: Client) {
+        assert_eq!(client.refresh(0).error(), None);
     }
 
     fn connect(&self, way: Way) -> Client {
@@ -135,7 +153,7 @@ impl Soak {
                 self.talk(&mut client, dice);
                 assert_eq!(client.refresh(0).error(), None);
             }
-            1 | 2 if self.may_fall_silent() => self.silent.lock().unwrap().push(client),
+            1 | 2 => self.silence(client),
             // A stream may end without a word, or break. Over UDP nobody would notice.
             3 | 4 if way != Way::Udp => {
                 if let Wire::Tcp { stream, .. } = &client.wire {
@@ -143,7 +161,7 @@ impl Soak {
                     socket.set_linger(Some(Duration::ZERO)).unwrap();
                 }
             }
-            _ => assert_eq!(client.refresh(0).error(), None),
+            _ => self.release(client),
         }
     }
 
@@ -181,12 +199,13 @@ impl Soak {
 
     fn report(&self, what: &str) {
         eprintln!(
-            "{:>5} s {what}: {} KiB resident, {} files, {} relay sockets, {} allocations made, {} messages relayed",
+            "{:>5} s {what}: {} KiB resident, {} files, {} relay sockets, {} allocations made, {} of them left in silence, {} messages relayed",
             self.start.elapsed().as_secs(),
             self.callbox.resident(),
             self.callbox.open_files(),
             self.callbox.relay_sockets(),
             self.allocations.load(Ordering::Relaxed),
+            self.vanished.load(Ordering::Relaxed),
             self.messages.load(Ordering::Relaxed),
         );
     }
@@ -257,6 +276,7 @@ fn after_a_soak_nothing_is_left_of_its_clients() {
     });
     soak.report("soaked");
     let silent = soak.silent.lock().unwrap().len();
+    let mut now = soak.callbox.resident();
     assert!(silent > 5, "some must have fallen silent");
     if minutes.is_none() {
         until("all but the silent ones are gone", || {
@@ -270,6 +290,7 @@ fn after_a_soak_nothing_is_left_of_its_clients() {
             std::thread::sleep(Duration::from_secs(1));
         }
         soak.report("expired");
+        now = soak.callbox.resident();
         assert_eq!(soak.callbox.relay_sockets(), 0);
         assert_eq!(
             soak.free_ports(),
@@ -281,7 +302,6 @@ fn after_a_soak_nothing_is_left_of_its_clients() {
         let count = |event: &str| log.lines().filter(|line| line.contains(event)).count();
         assert_eq!(count("relay allocated"), count("relay ended"));
     }
-    let now = soak.callbox.resident();
     eprintln!("{resident} KiB when it had settled, {now} KiB in the end");
     // Short soaks are measured in pages that were not touched before; a leak is not that small.
     let most = if minutes.is_some() {

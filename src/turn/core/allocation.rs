@@ -42,7 +42,7 @@ pub struct Allocation {
     pub(super) permissions: Vec<Permission>,
     pub(super) channels: Vec<Channel>,
     /// Connections with peers, where it relays streams instead of datagrams (RFC 6062).
-    pub(super) streams: Option<Box<Vec<ConnectionId>>>,
+    pub(super) streams: Option<Vec<ConnectionId>>,
     pub(super) rate: Option<Box<[ByteBucket; 2]>>,
     pub(super) icmp: IcmpLimit,
     pub(super) to_peers: Traffic,

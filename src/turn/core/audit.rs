@@ -22,7 +22,7 @@ impl Server {
             let link = allocation.origin.link;
             assert_eq!(self.by_link.get(&link), Some(&(slot as u32)));
             assert!(allocation.advertised().is_some(), "it relays nothing");
-            for id in allocation.streams.as_deref().into_iter().flatten() {
+            for id in allocation.streams.iter().flatten() {
                 let all = self.connections.as_ref();
                 let connection = all.and_then(|all| all.get(*id));
                 let connection = connection.expect("its connections are in the table");

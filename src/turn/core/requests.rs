@@ -100,7 +100,7 @@ impl Server {
             Method::ALLOCATE => self.allocate(&mut exchange, host),
             Method::REFRESH => self.refresh(&mut exchange, host),
             Method::CREATE_PERMISSION => self.create_permission(&mut exchange),
-            Method::CONNECT => self.connect(&mut exchange, host),
+            Method::CONNECT => self.connect(&exchange, host),
             Method::CONNECTION_BIND => self.connection_bind(&mut exchange),
             _ => self.channel_bind(&mut exchange),
         };

@@ -471,7 +471,7 @@ impl Server {
         };
         self.free.push(slot);
         self.by_link.remove(&allocation.origin.link);
-        for id in allocation.streams.as_deref().into_iter().flatten() {
+        for id in allocation.streams.iter().flatten() {
             self.forget_connection(*id);
             host.disconnect(*id);
         }

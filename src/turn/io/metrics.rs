@@ -133,6 +133,16 @@ impl Source for TurnMetrics {
             "Requests and packets refused by the peer policy.",
             self.sum(|stats| stats.refused_peers),
         );
+        page.counter(
+            "turn_icmp_errors",
+            "ICMP errors of peers passed on to clients.",
+            self.sum(|stats| stats.icmp_errors),
+        );
+        page.counter(
+            "turn_peer_connections",
+            "TCP connections made with peers.",
+            self.sum(|stats| stats.connections_made),
+        );
         page.counters(
             "turn_dropped_packets",
             "Packets dropped: no permission or channel, or above a bandwidth limit.",

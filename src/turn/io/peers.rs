@@ -222,7 +222,7 @@ impl Peer {
     }
 
     /// Nothing more will be written.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&self) {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 

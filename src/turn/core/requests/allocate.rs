@@ -78,7 +78,7 @@ impl Server {
             expires: now.instant + wish.lifetime,
             permissions: Vec::new(),
             channels: Vec::new(),
-            streams: (wish.protocol == Protocol::Tcp).then(Box::default),
+            streams: (wish.protocol == Protocol::Tcp).then(Vec::new),
             rate: (rate > 0).then(|| Box::new([bucket(), bucket()])),
             icmp: IcmpLimit::new(now.instant),
             to_peers: Default::default(),

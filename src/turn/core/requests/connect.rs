@@ -28,7 +28,7 @@ impl Server {
     /// RFC 6062 section 5.2. The answer comes when the peer has answered, or has not for too long.
     pub(super) fn connect(
         &mut self,
-        exchange: &mut Exchange<'_, '_>,
+        exchange: &Exchange<'_, '_>,
         host: &mut impl Host,
     ) -> Result<Action, ErrorCode> {
         let slot = self.owned(exchange)?;
@@ -50,7 +50,8 @@ impl Server {
             Verdict::InternalOnly => host.is_listening(family, peer.port()),
             Verdict::Denied(_) => false,
         };
-        if !reachable {
+        // TCP would connect the relay's socket with itself.
+        if !reachable || peer == relay.advertised {
             return Err(self.forbid());
         }
         if self.is_connected(slot, peer) {
@@ -352,7 +353,7 @@ impl Server {
         let (Some(all), Some(allocation)) = (&self.connections, self.allocation(slot)) else {
             return false;
         };
-        let ids = allocation.streams.as_deref().into_iter().flatten();
+        let ids = allocation.streams.iter().flatten();
         ids.filter_map(|id| all.get(*id)).any(|it| it.peer == peer)
     }
 

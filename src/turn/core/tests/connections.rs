@@ -410,6 +410,8 @@ fn two_relays_for_connections_of_ours_reach_each_other() {
     assert!(world.incoming(to, source).is_none(), "without permission");
     two.permit(&mut world, &[from]);
     assert!(world.incoming(to, source).is_some());
+    // One's own is nobody else's.
+    assert_eq!(connect(&mut world, &mut one, &from.to_string()), Err(403));
     // Another program on this machine is not reached, and does not get in.
     let other = format!("9.9.9.9:{}", 8080);
     assert_eq!(connect(&mut world, &mut one, &other), Err(403));
