@@ -26,7 +26,7 @@ use crate::cert::self_signed::SelfSignedError;
 use crate::cert::status::Status;
 use crate::cli::try_call;
 use crate::config::Settings;
-use crate::config::settings;
+use crate::config::settings::{self, Auth};
 use crate::front::{self, Listener, Role, TlsError};
 use crate::http::{self, Services, To};
 use crate::ice::{Endpoints, Issuer};
@@ -35,6 +35,7 @@ use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
+use crate::signal::keyring::{Keyring, KeyringError};
 use crate::signal::reception::Reception;
 use crate::state::{StateDir, StateError};
 use crate::telemetry::metrics::{Metrics, Process};
@@ -95,6 +96,9 @@ pub enum Error {
         /// Why it does not last.
         why: String,
     },
+    /// The keys of tokens.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -115,6 +119,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Unauthenticated TURN answers a second to one /24 or /56. Far above what a school behind one
 /// address needs, far below what would make us worth using as a reflector.
 const UNAUTHENTICATED_PER_SECOND: u32 = 1000;
+
+/// How often the files with the keys of tokens are looked at.
+const KEY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs until told to end.
 pub async fn run(plan: Plan) -> Result<(), Error> {
@@ -183,6 +190,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             policy: settings.ice.policy,
             extra_servers: settings.ice.extra_servers.clone(),
         },
+        keyring(&settings, &drain)?,
     );
     let hub = Hub::start(&settings.signaling, reception, &drain);
     let services = Services::new(
@@ -467,6 +475,22 @@ fn turn_config(
         classic_stun: turn.classic_stun,
         tcp_relays: turn.tcp_relays,
     }
+}
+
+/// The keys of tokens, if joining needs one.
+fn keyring(settings: &Settings, drain: &Drain) -> Result<Option<Arc<Keyring>>, Error> {
+    let Auth::Token(files) = &settings.signaling.auth else {
+        return Ok(None);
+    };
+    let keyring = Arc::new(Keyring::open(files)?);
+    let (watch, end) = (Arc::clone(&keyring).watch(KEY_INTERVAL), drain.clone());
+    drain.spawn(async move {
+        tokio::select! {
+            () = watch => {}
+            () = end.begun() => {}
+        }
+    });
+    Ok(Some(keyring))
 }
 
 /// Every worker has the same listening sockets.

@@ -20,8 +20,9 @@ pub mod router;
 mod serve;
 mod upgrade;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
@@ -43,6 +44,7 @@ use crate::config::settings::Hsts;
 use crate::config::{Secret, Settings, settings};
 use crate::ice::Endpoints;
 use crate::limit::PrefixLimiter;
+use crate::net::clock;
 use crate::signal::hub::Hub;
 use crate::signal::session;
 
@@ -92,6 +94,8 @@ pub struct Stats {
     pub flooding: AtomicU64,
     /// WebSockets accepted.
     pub websockets: AtomicU64,
+    /// WebSockets refused because their network opened too many.
+    pub websockets_limited: AtomicU64,
 }
 
 /// The operator's `[web] csp` is no header value.
@@ -117,7 +121,19 @@ struct Inner {
     cors_origins: Vec<String>,
     limits: Limits,
     limiter: Mutex<PrefixLimiter>,
+    websocket_limiter: Mutex<PrefixLimiter>,
     stats: Stats,
+}
+
+impl Inner {
+    /// Whether another WebSocket may be opened from this address's network.
+    fn admits(&self, ip: IpAddr) -> bool {
+        let mut limiter = self
+            .websocket_limiter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        limiter.allow(ip, clock::now())
+    }
 }
 
 /// Prefixes whose ICE requests are counted apart; those beyond share.
@@ -126,10 +142,13 @@ const ICE_SLOTS: usize = 4096;
 const ICE_BURST: u32 = 120;
 /// Sustained.
 const ICE_PER_SECOND: u32 = 10;
+/// Seconds' worth of WebSockets that a network may open at once: all come back after a restart.
+const CONNECTION_BURST: u32 = 10;
 
 impl Services {
     /// Puts the parts together.
     pub fn new(settings: &Settings, parts: Parts) -> Result<Self, InvalidPolicy> {
+        let connections = settings.signaling.prefix_connections_per_second;
         let policy = Policy::new(settings.web.csp.as_deref(), parts.assets.is_built_in())?;
         let inner = Inner {
             assets: parts.assets,
@@ -159,6 +178,11 @@ impl Services {
                 idle: settings.front.idle_timeout,
             },
             limiter: Mutex::new(PrefixLimiter::new(ICE_SLOTS, ICE_BURST, ICE_PER_SECOND)),
+            websocket_limiter: Mutex::new(PrefixLimiter::new(
+                ICE_SLOTS,
+                connections.saturating_mul(CONNECTION_BURST),
+                connections,
+            )),
             stats: Stats::default(),
         };
         Ok(Self {

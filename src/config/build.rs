@@ -14,8 +14,8 @@ use super::file;
 use super::load::{Layer, Layers};
 use super::report::Problem;
 use super::settings::{
-    Admin, Front, Hsts, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls, Turn,
-    Web,
+    Admin, Auth, Front, Hsts, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls,
+    Turn, Web,
 };
 use super::shape::{Parsed, Wrong, choice, flag, list, number, text, words};
 use super::text;
@@ -153,6 +153,17 @@ impl Reader<'_> {
         Some(self.layers.resolve(layer, &written))
     }
 
+    /// Paths, relative to the file they are written in.
+    fn paths(&mut self, path: &'static str) -> Vec<PathBuf> {
+        let Some((written, layer)) = self.with_layer(path, list(text(words))) else {
+            return Vec::new();
+        };
+        written
+            .iter()
+            .map(|path| self.layers.resolve(layer, path))
+            .collect()
+    }
+
     fn note(&mut self, path: &str, layer: Layer, wrongs: Vec<Wrong>) {
         for wrong in wrongs {
             self.problems.push(Problem {
@@ -189,7 +200,20 @@ fn front(reader: &mut Reader<'_>) -> Front {
 }
 
 fn signaling(reader: &mut Reader<'_>) -> Signaling {
+    let rate = number(0..=1_000_000);
+    let open = reader.required(
+        "signaling.auth",
+        choice(&[("open", true), ("token", false)]),
+    );
+    let keys = reader.paths("signaling.token_keys");
     Signaling {
+        auth: match open {
+            true => Auth::Open,
+            false => Auth::Token(keys),
+        },
+        prefix_connections_per_second: reader
+            .required("signaling.prefix_connections_per_second", &rate),
+        prefix_messages_per_second: reader.required("signaling.prefix_messages_per_second", &rate),
         path: reader.required("signaling.path", text(text::path)),
         ping_interval: reader.duration("signaling.ping_interval"),
         idle_timeout: reader.duration("signaling.idle_timeout"),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::settings::{
-    Acme, Challenge, ExternalIp, Network, Proxy, Settings, Tls, Upstream, overlap,
+    Acme, Auth, Challenge, ExternalIp, Network, Proxy, Settings, Tls, Upstream, overlap,
 };
 use crate::http::router;
 use crate::net::reach::{Reach, reach};
@@ -29,6 +29,12 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
                 "must be longer than signaling.ping_interval ({:?}), or every quiet client is cut off",
                 signaling.ping_interval
             ),
+        });
+    }
+    if signaling.auth == Auth::Token(Vec::new()) {
+        conflicts.push(Conflict {
+            key: "signaling.token_keys",
+            what: "signaling.auth = \"token\" needs at least one file with a key".to_owned(),
         });
     }
     if settings.front.https.is_empty() {

@@ -182,8 +182,23 @@ pub struct Signaling {
     pub max_rooms: usize,
     /// Sustained messages of one client a second; the bucket has room for 200.
     pub messages_per_second: u32,
+    /// New connections of one network (/24 or /56) a second, in the long run; 0: unlimited.
+    pub prefix_connections_per_second: u32,
+    /// Messages of one network a second, in the long run; 0: unlimited.
+    pub prefix_messages_per_second: u32,
     /// Origins accepted besides our own.
     pub allowed_origins: Vec<String>,
+    /// Who may join.
+    pub auth: Auth,
+}
+
+/// `[signaling] auth`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Whoever knows the room's name.
+    Open,
+    /// Whoever has a token signed with the key in one of these files.
+    Token(Vec<PathBuf>),
 }
 
 /// `[turn]`

@@ -21,6 +21,7 @@ use callbox::net::clock;
 use callbox::net::stream::ClientStream;
 use callbox::shutdown::Drain;
 use callbox::signal::hub::Hub;
+use callbox::signal::keyring::Keyring;
 use callbox::signal::reception::Reception;
 use callbox::state::StateDir;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -91,6 +92,7 @@ pub(crate) struct Setup {
     pub(crate) assets: Assets,
     pub(crate) endpoints: Endpoints,
     pub(crate) redirect: bool,
+    pub(crate) keyring: Option<Arc<Keyring>>,
 }
 
 impl Default for Setup {
@@ -104,6 +106,7 @@ impl Default for Setup {
                 tls_port: Some(8443),
             },
             redirect: true,
+            keyring: None,
         }
     }
 }
@@ -149,6 +152,7 @@ impl Setup {
                         policy: self.settings.ice.policy,
                         extra_servers: Vec::new(),
                     },
+                    self.keyring,
                 ),
                 &drain,
             ),
