@@ -4,26 +4,29 @@
 //! Everything is bound and every secret is at hand before anything is served, so that a start
 //! either works or says why not.
 
+mod certificate;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Panel};
 use crate::assets::{Assets, DirectoryError};
+use crate::cert::acme::AcmeError;
 use crate::cert::files::FilesError;
-use crate::cert::self_signed::{self, SelfSignedError};
-use crate::cert::{CertStore, files};
+use crate::cert::self_signed::SelfSignedError;
+use crate::cert::status::Status;
 use crate::cli::try_call;
 use crate::config::Settings;
-use crate::config::settings::{self, Tls};
+use crate::config::settings::{self, Auth};
 use crate::front::{self, Listener, Role, TlsError};
 use crate::http::{self, Services, To};
 use crate::ice::{Endpoints, Issuer};
@@ -32,6 +35,7 @@ use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
+use crate::signal::keyring::{Keyring, KeyringError};
 use crate::signal::reception::Reception;
 use crate::state::{StateDir, StateError};
 use crate::telemetry::metrics::{Metrics, Process};
@@ -40,6 +44,7 @@ use crate::turn::core::auth::MAX_REALM;
 use crate::turn::core::quota::Quota;
 use crate::turn::core::{Config, Credentials, Discovery, Policy, Pool};
 use crate::turn::io::TurnMetrics;
+use certificate::Supply;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -76,6 +81,24 @@ pub enum Error {
     /// Our own certificate.
     #[error(transparent)]
     SelfSigned(#[from] SelfSignedError),
+    /// What orders of certificates need.
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
+    /// Orders that would be lost.
+    #[error(
+        "state_dir {} {why}: each start would order a new certificate there, and few a week are allowed; \
+         give a state_dir that lasts, or set tls.acme_throwaway = true",
+        path.display()
+    )]
+    Throwaway {
+        /// The state directory.
+        path: PathBuf,
+        /// Why it does not last.
+        why: String,
+    },
+    /// The keys of tokens.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -97,6 +120,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// address needs, far below what would make us worth using as a reflector.
 const UNAUTHENTICATED_PER_SECOND: u32 = 1000;
 
+/// How often the files with the keys of tokens are looked at.
+const KEY_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Runs until told to end.
 pub async fn run(plan: Plan) -> Result<(), Error> {
     let Plan {
@@ -110,16 +136,11 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     raise_file_limit(&settings, mode);
     let mut signals = Signals::new().map_err(|error| Error::System("signals", error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let state = StateDir::open(&settings.state_dir)?;
+    let state = Arc::new(StateDir::open(&settings.state_dir)?);
     let advertised = interface::advertised(&settings.external_ip);
     let local = interface::local();
-    let certificates = certificate(&settings, &state, &advertised, &local, &provider)?;
-    let mut reload = Reload {
-        hangup: signal(SignalKind::hangup()).map_err(|error| Error::System("signals", error))?,
-        tls: settings.tls.clone(),
-        certificates: certificates.clone(),
-        provider: provider.clone(),
-    };
+    let supply = Supply::new(&settings, &state, &advertised, &local, &provider)?;
+    let certificates = supply.store.clone();
     let secret = match &settings.turn.secret {
         Some(secret) => secret.clone(),
         None => state.secret("turn.secret", 32)?,
@@ -169,6 +190,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             policy: settings.ice.policy,
             extra_servers: settings.ice.extra_servers.clone(),
         },
+        keyring(&settings, &drain)?,
     );
     let hub = Hub::start(&settings.signaling, reception, &drain);
     let services = Services::new(
@@ -177,13 +199,14 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             assets,
             hub: hub.clone(),
             secret,
+            certificates: certificates.clone(),
             endpoints,
         },
     )?;
     let stats = front::serve(
         listeners,
         services.clone(),
-        certificates,
+        certificates.clone(),
         provider,
         workers.sink(),
         &settings.front,
@@ -196,9 +219,15 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     metrics.add(hub.clone());
     metrics.add(services);
     metrics.add(stats);
+    metrics.add(certificates.status().clone());
     let panel = Panel {
         metrics,
-        status: status(workers.metrics(), hub, drain.clone()),
+        status: status(
+            workers.metrics(),
+            hub,
+            certificates.status().clone(),
+            drain.clone(),
+        ),
         begin_drain: Box::new({
             let asked = Arc::clone(&asked_to_drain);
             move || asked.notify_one()
@@ -206,12 +235,12 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         token: settings.admin.token.clone(),
     };
     admin::serve(admin, panel, &drain);
+    supply.run(&drain);
     announce(mode, https, &advertised, endpoints);
 
     tokio::select! {
         () = signals.next() => {}
         () = asked_to_drain.notified() => tracing::info!("asked to drain by the admin listener"),
-        () = reload.run() => {}
     }
     tracing::info!("stopping; once more stops at once");
     drain.begin();
@@ -263,26 +292,6 @@ fn raise_file_limit(settings: &Settings, mode: Mode) {
 /// Listeners, workers, the runtime, files of pages that are being read.
 const OTHER_FILES: u64 = 1000;
 
-fn certificate(
-    settings: &Settings,
-    state: &StateDir,
-    advertised: &Advertised,
-    local: &[IpAddr],
-    provider: &CryptoProvider,
-) -> Result<CertStore, Error> {
-    let key = match &settings.tls {
-        Tls::Files { cert, key } => files::load(cert, key, provider)?,
-        Tls::SelfSigned => {
-            let addresses: BTreeSet<IpAddr> =
-                local.iter().copied().chain(advertised.iter()).collect();
-            let addresses: Vec<IpAddr> = addresses.into_iter().collect();
-            let now = clock::unix_time();
-            self_signed::load_or_make(state, &settings.host, &addresses, now, provider)?
-        }
-    };
-    Ok(CertStore::new(key))
-}
-
 /// The listeners of the admin panel. The default address may well be taken: by another program that
 /// likes its number, or by another appliance.
 fn admin_listeners(admin: &settings::Admin, mode: Mode) -> Result<Vec<TcpListener>, Error> {
@@ -310,6 +319,7 @@ fn admin_listeners(admin: &settings::Admin, mode: Mode) -> Result<Vec<TcpListene
 fn status(
     turn: TurnMetrics,
     hub: Hub,
+    certificate: Status,
     drain: Drain,
 ) -> Box<dyn Fn() -> (serde_json::Value, bool) + Send + Sync> {
     let started = clock::now();
@@ -322,6 +332,7 @@ fn status(
             "ready": ready,
             "draining": drain.is_begun(),
             "uptime_seconds": clock::now().duration_since(started).as_secs(),
+            "certificate": certificate.snapshot().to_json(),
             "turn": { "allocations": turn.allocations() },
             "signaling": {
                 "connections": signaling.connections,
@@ -466,6 +477,22 @@ fn turn_config(
     }
 }
 
+/// The keys of tokens, if joining needs one.
+fn keyring(settings: &Settings, drain: &Drain) -> Result<Option<Arc<Keyring>>, Error> {
+    let Auth::Token(files) = &settings.signaling.auth else {
+        return Ok(None);
+    };
+    let keyring = Arc::new(Keyring::open(files)?);
+    let (watch, end) = (Arc::clone(&keyring).watch(KEY_INTERVAL), drain.clone());
+    drain.spawn(async move {
+        tokio::select! {
+            () = watch => {}
+            () = end.begun() => {}
+        }
+    });
+    Ok(Some(keyring))
+}
+
 /// Every worker has the same listening sockets.
 fn discovery(udp: &[Vec<UdpSocket>]) -> Discovery {
     let sockets = udp.first().map(Vec::as_slice).unwrap_or_default();
@@ -519,36 +546,6 @@ fn announce(mode: Mode, https: Option<u16>, advertised: &Advertised, endpoints: 
                 advertised = addresses.join(" "),
                 "ready"
             );
-        }
-    }
-}
-
-/// SIGHUP: reads the operator's certificate again.
-struct Reload {
-    hangup: Signal,
-    tls: Tls,
-    certificates: CertStore,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Reload {
-    /// Never ends.
-    async fn run(&mut self) {
-        loop {
-            if self.hangup.recv().await.is_none() {
-                std::future::pending::<()>().await;
-            }
-            let Tls::Files { cert, key } = &self.tls else {
-                tracing::info!("hangup: there are no certificate files to read again");
-                continue;
-            };
-            match files::load(cert, key, &self.provider) {
-                Ok(key) => {
-                    self.certificates.replace(key);
-                    tracing::info!("the certificate was read again; other settings need a restart");
-                }
-                Err(error) => tracing::warn!(%error, "the old certificate is kept"),
-            }
         }
     }
 }

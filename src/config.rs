@@ -10,6 +10,7 @@ mod document;
 mod effective;
 mod environment;
 mod file;
+mod fitness;
 pub mod load;
 mod nearest;
 pub mod report;

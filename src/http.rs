@@ -20,8 +20,9 @@ pub mod router;
 mod serve;
 mod upgrade;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
@@ -38,9 +39,12 @@ use self::proxy::Proxy;
 use self::router::Route;
 use self::serve::Reply;
 use crate::assets::Assets;
+use crate::cert::CertStore;
+use crate::config::settings::Hsts;
 use crate::config::{Secret, Settings, settings};
 use crate::ice::Endpoints;
 use crate::limit::PrefixLimiter;
+use crate::net::clock;
 use crate::signal::hub::Hub;
 use crate::signal::session;
 
@@ -63,6 +67,8 @@ pub struct Parts {
     pub hub: Hub,
     /// Shared secret of TURN credentials.
     pub secret: Secret,
+    /// The current certificate.
+    pub certificates: CertStore,
     /// Where STUN and TURN are listening.
     pub endpoints: Endpoints,
 }
@@ -88,6 +94,8 @@ pub struct Stats {
     pub flooding: AtomicU64,
     /// WebSockets accepted.
     pub websockets: AtomicU64,
+    /// WebSockets refused because their network opened too many.
+    pub websockets_limited: AtomicU64,
 }
 
 /// The operator's `[web] csp` is no header value.
@@ -99,6 +107,8 @@ struct Inner {
     assets: Assets,
     hub: Hub,
     secret: Secret,
+    certificates: CertStore,
+    hsts: Hsts,
     endpoints: Endpoints,
     hosts: Vec<String>,
     signaling: settings::Signaling,
@@ -111,7 +121,19 @@ struct Inner {
     cors_origins: Vec<String>,
     limits: Limits,
     limiter: Mutex<PrefixLimiter>,
+    websocket_limiter: Mutex<PrefixLimiter>,
     stats: Stats,
+}
+
+impl Inner {
+    /// Whether another WebSocket may be opened from this address's network.
+    fn admits(&self, ip: IpAddr) -> bool {
+        let mut limiter = self
+            .websocket_limiter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        limiter.allow(ip, clock::now())
+    }
 }
 
 /// Prefixes whose ICE requests are counted apart; those beyond share.
@@ -120,15 +142,20 @@ const ICE_SLOTS: usize = 4096;
 const ICE_BURST: u32 = 120;
 /// Sustained.
 const ICE_PER_SECOND: u32 = 10;
+/// Seconds' worth of WebSockets that a network may open at once: all come back after a restart.
+const CONNECTION_BURST: u32 = 10;
 
 impl Services {
     /// Puts the parts together.
     pub fn new(settings: &Settings, parts: Parts) -> Result<Self, InvalidPolicy> {
+        let connections = settings.signaling.prefix_connections_per_second;
         let policy = Policy::new(settings.web.csp.as_deref(), parts.assets.is_built_in())?;
         let inner = Inner {
             assets: parts.assets,
             hub: parts.hub,
             secret: parts.secret,
+            certificates: parts.certificates,
+            hsts: settings.front.hsts,
             endpoints: parts.endpoints,
             hosts: settings.host.clone(),
             signaling: settings.signaling.clone(),
@@ -151,6 +178,11 @@ impl Services {
                 idle: settings.front.idle_timeout,
             },
             limiter: Mutex::new(PrefixLimiter::new(ICE_SLOTS, ICE_BURST, ICE_PER_SECOND)),
+            websocket_limiter: Mutex::new(PrefixLimiter::new(
+                ICE_SLOTS,
+                connections.saturating_mul(CONNECTION_BURST),
+                connections,
+            )),
             stats: Stats::default(),
         };
         Ok(Self {
@@ -179,8 +211,9 @@ impl Services {
         if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {
             // Apart, or the future of every page would be as large as this one.
             let forwarded = Box::pin(proxy.forward::<I>(request, own.as_ref(), client));
-            let answered = forwarded.await;
-            return self.proxied(answered, own.as_ref());
+            let mut response = self.proxied(forwarded.await, own.as_ref());
+            self.insist(&mut response);
+            return response;
         }
         let route = router::route(
             request.method(),
@@ -211,6 +244,7 @@ impl Services {
             Route::NotFound => page::text(StatusCode::NOT_FOUND, "Not found\n"),
         };
         self.secure(&mut response, own.as_ref());
+        self.insist(&mut response);
         if head {
             // HTTP/1 leaves the body out by itself; on HTTP/2 it would break the stream.
             let length = response.body().size_hint().exact().map(HeaderValue::from);
@@ -222,6 +256,20 @@ impl Services {
             *response.body_mut() = Answer::empty();
         }
         response
+    }
+
+    /// Tells browsers to come by HTTPS only. With a certificate that they do not trust, that would
+    /// lock people out.
+    fn insist(&self, response: &mut Reply) {
+        let status = self.inner.certificates.status();
+        let is_strict = match self.inner.hsts {
+            Hsts::Auto => status.is_publicly_valid(),
+            Hsts::On => !status.is_self_signed(),
+            Hsts::Off => false,
+        };
+        if is_strict {
+            headers::strict(response.headers_mut());
+        }
     }
 
     async fn file(&self, method: &Method, sent: &HeaderMap, path: &str) -> Reply {

@@ -5,9 +5,11 @@
 //! [`reception`] decides who may come in, and [`ticket`] lets a client come back to its seat.
 //! What a message means is none of our business: a relayed text leaves byte for byte as it came.
 
+pub mod access;
 pub mod core;
 pub mod dialect;
 pub mod hub;
+pub mod keyring;
 mod metrics;
 pub mod reception;
 pub mod session;

@@ -3,6 +3,8 @@
 //! Owns how files get there (private, whole or not at all) and that one process writes at a time.
 //! What the files mean is their owners' business.
 
+mod lasting;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -137,6 +139,11 @@ impl StateDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Why what is written here will be lost, if it will.
+    pub fn throwaway(&self) -> Option<String> {
+        lasting::throwaway(&self.path)
     }
 
     /// The content of a file, or `None` when there is none.

@@ -59,3 +59,8 @@ fn router_survives_its_corpus() {
 fn course_frame_survives_its_corpus() {
     replay("course_frame", fuzzing::front::course_frame);
 }
+
+#[test]
+fn native_frame_survives_its_corpus() {
+    replay("native_frame", fuzzing::front::native_frame);
+}

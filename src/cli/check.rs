@@ -7,12 +7,16 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 
+use rustls::sign::CertifiedKey;
+
 use super::{Configuration, Failure};
-use crate::cert::files;
+use crate::cert::leaf::Leaf;
+use crate::cert::{acme, files};
 use crate::config::settings::{ExternalIp, Tls};
 use crate::config::{self, Loaded, Origin, Problem};
 use crate::net::interface;
 use crate::net::reach::{Reach, reach};
+use crate::state::StateDir;
 
 /// Runs the command.
 pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
@@ -26,6 +30,7 @@ pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
     for warning in loaded.warnings.iter().chain(&surroundings(&loaded)) {
         let _ = writeln!(text, "# warning: {warning}");
     }
+    let _ = writeln!(text, "# certificate: {}", certificate(&loaded));
     let _ = match &loaded.file {
         Some(file) => writeln!(text, "# {}: OK", file.display()),
         None => writeln!(text, "# no configuration file, built-in defaults: OK"),
@@ -80,12 +85,56 @@ fn unusable(loaded: &Loaded) -> Vec<Problem> {
             problem("tls.cert", error.to_string());
         }
     }
+    if let Tls::Acme(acme) = &settings.tls
+        && let Err(error) = acme::roots(acme)
+    {
+        problem("tls.acme_ca_file", error.to_string());
+    }
     if let Some(directory) = &settings.web.dir
         && let Err(error) = fs::read_dir(directory)
     {
         problem("web.dir", format!("{}: {error}", directory.display()));
     }
     problems
+}
+
+/// Which certificate a start would serve, until when, and what happens next.
+fn certificate(loaded: &Loaded) -> String {
+    let settings = &loaded.settings;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let of = |key: &CertifiedKey| {
+        let leaf = Leaf::of(key);
+        format!("for {}, until {}", leaf.names.join(" "), leaf.until())
+    };
+    match &settings.tls {
+        Tls::SelfSigned => {
+            "self-signed, made by callbox and renewed at a start in its last month".to_owned()
+        }
+        Tls::Files { cert, key } => match files::load(cert, key, &provider) {
+            Ok(loaded) => format!(
+                "from {}, {}; read again when it changes",
+                cert.display(),
+                of(&loaded)
+            ),
+            Err(error) => error.to_string(),
+        },
+        Tls::Acme(acme) => {
+            let state = StateDir::inspect(&settings.state_dir).ok();
+            let kept = state.and_then(|s| acme::peek(acme, &settings.host, &s, &provider));
+            match kept {
+                Some(key) => format!(
+                    "from {}, {}; renewed when a third of its life is left",
+                    acme.directory,
+                    of(&key)
+                ),
+                None => format!(
+                    "self-signed, until {} has issued one for {}, which is asked at the start",
+                    acme.directory,
+                    settings.host.join(" ")
+                ),
+            }
+        }
+    }
 }
 
 /// What this machine makes of settings that ask it.

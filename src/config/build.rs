@@ -14,12 +14,14 @@ use super::file;
 use super::load::{Layer, Layers};
 use super::report::Problem;
 use super::settings::{
-    Admin, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls, Turn, Web,
+    Admin, Auth, Front, Hsts, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls,
+    Turn, Web,
 };
-use super::shape::{Parsed, Wrong, choice, flag, list, number, text, words, wrong};
+use super::shape::{Parsed, Wrong, choice, flag, list, number, text, words};
 use super::text;
 use super::value::Value;
 
+mod certificate;
 mod credentials;
 mod forms;
 mod proxy;
@@ -45,12 +47,12 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
         problems: Vec::new(),
         warnings: Vec::new(),
     };
-    let settings = Settings {
+    let mut settings = Settings {
         host: reader.required("host", list(text(text::host))),
         external_ip: reader.required("external_ip", external_ip),
         state_dir: reader.path("state_dir").unwrap_or(state_dir),
         front: front(&mut reader),
-        tls: tls(&mut reader),
+        tls: Tls::SelfSigned,
         signaling: signaling(&mut reader),
         turn: turn(&mut reader),
         ice: ice(&mut reader),
@@ -71,6 +73,7 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
             privacy: reader.required("log.privacy", flag),
         },
     };
+    settings.tls = certificate::tls(&mut reader, &settings.host);
     let Reader {
         mut problems,
         mut warnings,
@@ -150,6 +153,17 @@ impl Reader<'_> {
         Some(self.layers.resolve(layer, &written))
     }
 
+    /// Paths, relative to the file they are written in.
+    fn paths(&mut self, path: &'static str) -> Vec<PathBuf> {
+        let Some((written, layer)) = self.with_layer(path, list(text(words))) else {
+            return Vec::new();
+        };
+        written
+            .iter()
+            .map(|path| self.layers.resolve(layer, path))
+            .collect()
+    }
+
     fn note(&mut self, path: &str, layer: Layer, wrongs: Vec<Wrong>) {
         for wrong in wrongs {
             self.problems.push(Problem {
@@ -172,6 +186,10 @@ fn front(reader: &mut Reader<'_>) -> Front {
         https: reader.required("front.https", list(text(text::address))),
         http: reader.required("front.http", list(text(text::address))),
         redirect: reader.required("front.redirect", flag),
+        hsts: reader.required(
+            "front.hsts",
+            choice(&[("auto", Hsts::Auto), ("on", Hsts::On), ("off", Hsts::Off)]),
+        ),
         handshake_timeout: reader.duration("front.handshake_timeout"),
         header_timeout: reader.duration("front.header_timeout"),
         idle_timeout: reader.duration("front.idle_timeout"),
@@ -181,64 +199,21 @@ fn front(reader: &mut Reader<'_>) -> Front {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum TlsMode {
-    Auto,
-    Files,
-    SelfSigned,
-}
-
-fn tls(reader: &mut Reader<'_>) -> Tls {
-    let mode = reader.required("tls.mode", tls_mode);
-    let (cert, key) = (reader.path("tls.cert"), reader.path("tls.key"));
-    if mode == TlsMode::SelfSigned && (cert.is_some() || key.is_some()) {
-        let unused =
-            "tls.mode: \"self-signed\" leaves cert and key unused: \"files\" or \"auto\" uses them";
-        reader.warnings.push(unused.to_owned());
-    }
-    match (mode, cert, key) {
-        (TlsMode::SelfSigned, _, _) | (TlsMode::Auto, None, None) => Tls::SelfSigned,
-        (TlsMode::Auto | TlsMode::Files, Some(cert), Some(key)) => Tls::Files { cert, key },
-        (_, cert, _) => {
-            let (missing, present) = match cert {
-                None => ("tls.cert", "tls.key"),
-                Some(_) => ("tls.key", "tls.cert"),
-            };
-            // Absent, not wrong: what is wrong with a value has been said.
-            if reader.layers.get(missing).is_none() {
-                let asks = match mode {
-                    TlsMode::Files => "tls.mode",
-                    _ => present,
-                };
-                let layer = reader
-                    .layers
-                    .get(asks)
-                    .map_or(Layer::Default, |found| found.1);
-                let what = format!(
-                    "{missing} is missing: a certificate needs its key and a key its certificate"
-                );
-                reader.note(asks, layer, vec![Wrong::new(what)]);
-            }
-            Tls::SelfSigned
-        }
-    }
-}
-
-fn tls_mode(value: &Value) -> Parsed<TlsMode> {
-    if matches!(value, Value::Text(text) if text == "acme") {
-        return wrong(
-            "\"acme\" is not available in this version: use \"files\" with cert and key, or \"self-signed\"",
-        );
-    }
-    choice(&[
-        ("auto", TlsMode::Auto),
-        ("files", TlsMode::Files),
-        ("self-signed", TlsMode::SelfSigned),
-    ])(value)
-}
-
 fn signaling(reader: &mut Reader<'_>) -> Signaling {
+    let rate = number(0..=1_000_000);
+    let open = reader.required(
+        "signaling.auth",
+        choice(&[("open", true), ("token", false)]),
+    );
+    let keys = reader.paths("signaling.token_keys");
     Signaling {
+        auth: match open {
+            true => Auth::Open,
+            false => Auth::Token(keys),
+        },
+        prefix_connections_per_second: reader
+            .required("signaling.prefix_connections_per_second", &rate),
+        prefix_messages_per_second: reader.required("signaling.prefix_messages_per_second", &rate),
         path: reader.required("signaling.path", text(text::path)),
         ping_interval: reader.duration("signaling.ping_interval"),
         idle_timeout: reader.duration("signaling.idle_timeout"),

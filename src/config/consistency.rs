@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::settings::{ExternalIp, Network, Proxy, Settings, Tls, Upstream, overlap};
+use super::settings::{
+    Acme, Auth, Challenge, ExternalIp, Network, Proxy, Settings, Tls, Upstream, overlap,
+};
 use crate::http::router;
 use crate::net::reach::{Reach, reach};
 use crate::turn::core::discovery::{self, Discovery};
@@ -29,10 +31,25 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             ),
         });
     }
+    if signaling.auth == Auth::Token(Vec::new()) {
+        conflicts.push(Conflict {
+            key: "signaling.token_keys",
+            what: "signaling.auth = \"token\" needs at least one file with a key".to_owned(),
+        });
+    }
     if settings.front.https.is_empty() {
         conflicts.push(Conflict {
             key: "front.https",
             what: "at least one address is needed".to_owned(),
+        });
+    }
+    if let Tls::Acme(acme) = &settings.tls
+        && acme.challenge == Challenge::Http01
+        && settings.front.http.is_empty()
+    {
+        conflicts.push(Conflict {
+            key: "tls.acme_challenge",
+            what: "\"http-01\" is answered on front.http, which is empty".to_owned(),
         });
     }
     conflicts.extend(
@@ -170,6 +187,11 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
             "tls.mode: the certificate for {host} is self-signed: browsers warn, and turns: does not work in them"
         ));
     }
+    if let Tls::Acme(acme) = &settings.tls
+        && let Some(warning) = unreachable_challenge(settings, acme)
+    {
+        warn(warning);
+    }
     let turn = &settings.turn;
     if let Some(listen) = turn
         .listen
@@ -233,6 +255,21 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         );
     }
     warnings
+}
+
+/// A public authority comes to one port and to no other.
+fn unreachable_challenge(settings: &Settings, acme: &Acme) -> Option<String> {
+    let (name, port, key, listeners) = match acme.challenge {
+        Challenge::TlsAlpn01 => ("tls-alpn-01", 443, "front.https", &settings.front.https),
+        Challenge::Http01 => ("http-01", 80, "front.http", &settings.front.http),
+    };
+    let reached = listeners.iter().any(|address| address.port() == port);
+    (acme.is_public() && !reached).then(|| {
+        format!(
+            "tls.acme_challenge: for \"{name}\" the authority connects to port {port}, which is not in {key}: \
+             something has to forward it"
+        )
+    })
 }
 
 /// What an entry of `allow_peers` opens that hardly anybody means to open.

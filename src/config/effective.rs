@@ -18,6 +18,7 @@ pub(super) fn effective(layers: &Layers, settings: &Settings) -> Vec<Effective> 
                 ("tls.mode", _) => match &settings.tls {
                     Tls::SelfSigned => "a self-signed certificate",
                     Tls::Files { .. } => "the certificate from cert and key",
+                    Tls::Acme(_) => "a certificate ordered from acme_directory",
                 },
                 (_, None) => key.absent,
                 _ => "",

@@ -64,6 +64,8 @@ pub struct Front {
     pub http: Vec<SocketAddr>,
     /// Whether plain HTTP is redirected to HTTPS. When false it is refused with 404.
     pub redirect: bool,
+    /// Whether browsers are told to come back by HTTPS only.
+    pub hsts: Hsts,
     /// Deadline for the whole TLS handshake, sniffing included.
     pub handshake_timeout: Duration,
     /// Deadline for a request's header.
@@ -79,6 +81,17 @@ pub struct Front {
     pub proxy_protocol: Vec<Network>,
 }
 
+/// Strict-Transport-Security.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hsts {
+    /// While the certificate is one that every browser trusts.
+    Auto,
+    /// With every certificate but a self-signed one.
+    On,
+    /// Never.
+    Off,
+}
+
 /// `[tls]`: who supplies the certificate.
 #[derive(Clone, Debug)]
 pub enum Tls {
@@ -91,6 +104,63 @@ pub enum Tls {
         /// Private key.
         key: PathBuf,
     },
+    /// Ordered from a certificate authority.
+    Acme(Acme),
+}
+
+/// Where certificates are ordered (RFC 8555).
+#[derive(Clone, Debug)]
+pub struct Acme {
+    /// URL of the authority's directory.
+    pub directory: String,
+    /// Where the authority may send warnings.
+    pub email: Option<String>,
+    /// Root certificates that the authority's own server is trusted by; `None`: the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// How control over the names is shown.
+    pub challenge: Challenge,
+    /// Whether orders may be made although their results will not survive.
+    pub throwaway: bool,
+    /// The operator asked for it, so what stands in the way is an error, not a warning.
+    pub chosen: bool,
+}
+
+/// How control over a name is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// In a TLS handshake on port 443 (RFC 8737).
+    TlsAlpn01,
+    /// By a file on port 80.
+    Http01,
+}
+
+impl Acme {
+    /// Let's Encrypt.
+    pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+    /// Whether browsers everywhere trust what comes from there, so that orders are limited and
+    /// only public names have a chance.
+    pub fn is_public(&self) -> bool {
+        const PUBLIC: [&str; 5] = [
+            "letsencrypt.org",
+            "pki.goog",
+            "zerossl.com",
+            "buypass.com",
+            "ssl.com",
+        ];
+        let rest = self.directory.split("://").nth(1).unwrap_or_default();
+        let host = rest.split(['/', ':']).next().unwrap_or_default();
+        self.ca_file.is_none()
+            && PUBLIC.iter().any(|ca| {
+                host.strip_suffix(ca)
+                    .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+            })
+    }
+
+    /// Whether orders count against limits that take a week to recover.
+    pub fn is_production(&self) -> bool {
+        self.is_public() && !self.directory.contains("staging")
+    }
 }
 
 /// `[signaling]`
@@ -112,8 +182,23 @@ pub struct Signaling {
     pub max_rooms: usize,
     /// Sustained messages of one client a second; the bucket has room for 200.
     pub messages_per_second: u32,
+    /// New connections of one network (/24 or /56) a second, in the long run; 0: unlimited.
+    pub prefix_connections_per_second: u32,
+    /// Messages of one network a second, in the long run; 0: unlimited.
+    pub prefix_messages_per_second: u32,
     /// Origins accepted besides our own.
     pub allowed_origins: Vec<String>,
+    /// Who may join.
+    pub auth: Auth,
+}
+
+/// `[signaling] auth`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Whoever knows the room's name.
+    Open,
+    /// Whoever has a token signed with the key in one of these files.
+    Token(Vec<PathBuf>),
 }
 
 /// `[turn]`

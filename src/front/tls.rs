@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::route::{ALPN_HTTP1, ALPN_HTTP2, ALPN_STUN, ALPN_TURN, Role};
 use crate::cert::CertStore;
+use crate::cert::acme::{self, Challenges};
 
 /// TLS cannot be set up. Ours or the system's fault, never a client's.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,7 @@ pub struct TlsError(#[from] rustls::Error);
 pub(super) struct Configs {
     https: Arc<ServerConfig>,
     turn: Arc<ServerConfig>,
+    challenges: Challenges,
 }
 
 impl Configs {
@@ -31,6 +33,7 @@ impl Configs {
         certificates: CertStore,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
+        let challenges = certificates.challenges().clone();
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
             .with_no_client_auth()
@@ -49,6 +52,7 @@ impl Configs {
         Ok(Self {
             https: Arc::new(config),
             turn,
+            challenges,
         })
     }
 
@@ -58,10 +62,14 @@ impl Configs {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        let is_challenge = role == Role::Https && acme::is_challenge(&hello.client_hello());
+        // One that nobody is expecting is refused as any protocol that is not spoken here.
+        let challenge = is_challenge.then(|| self.challenges.tls()).flatten();
         let config = match role {
             Role::Turn => &self.turn,
             Role::Https | Role::Http => &self.https,
         };
-        hello.into_stream(Arc::clone(config)).await
+        let config = challenge.unwrap_or_else(|| Arc::clone(config));
+        hello.into_stream(config).await
     }
 }

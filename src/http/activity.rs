@@ -14,7 +14,7 @@ use super::frames::Frames;
 pub struct Limits {
     /// For the first request, and for a header once it has begun.
     pub header: Duration,
-    /// Between requests, and for each [`PROGRESS`] bytes of a body.
+    /// Between requests, and for each 16 KiB of a body.
     pub idle: Duration,
 }
 

@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 use hyper::HeaderMap;
 use hyper::header::{
     CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, InvalidHeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 
 use super::authority::Authority;
@@ -67,6 +67,12 @@ pub(super) fn secure(headers: &mut HeaderMap, policy: &Policy, own: Option<&Auth
     for (name, value) in FIXED {
         headers.insert(name, value);
     }
+}
+
+/// A year, for this name alone: others of the same domain may have no HTTPS.
+pub(super) fn strict(headers: &mut HeaderMap) {
+    let year = HeaderValue::from_static("max-age=31536000");
+    headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(year);
 }
 
 // Made once, by the compiler: for names that the library does not know, that is work.

@@ -10,8 +10,9 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_LENGTH,
-    CONTENT_TYPE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LINK, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -19,6 +20,7 @@ use super::authority::Authority;
 use super::body::Answer;
 use super::origin::Source;
 use super::page::text;
+use super::upgrade;
 use super::{Inner, Services};
 use crate::config::settings::IceAccess;
 use crate::ice::{Configuration, Credential, Offer, credential_id};
@@ -73,6 +75,15 @@ where
         let mut response = text(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n");
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        allow_readers(headers, &readers);
+        return response;
+    }
+    // Whoever may join a room gets credentials with the seat; without that right, none here either.
+    let token = bearer(&head.headers).or_else(|| head.uri.query().and_then(upgrade::token));
+    if inner.ice.access != IceAccess::Open && !inner.hub.reception().knows(token.as_deref()) {
+        let mut response = text(StatusCode::UNAUTHORIZED, "A token is needed\n");
+        let headers = response.headers_mut();
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         allow_readers(headers, &readers);
         return response;
     }
@@ -173,6 +184,14 @@ fn access(inner: &Inner, headers: &HeaderMap, own: Option<&Authority>) -> Access
             Some(_) => Access::Refused,
         },
     }
+}
+
+/// The token of an `Authorization` header.
+fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim().into())
 }
 
 fn allow_readers(headers: &mut HeaderMap, readers: &Readers) {

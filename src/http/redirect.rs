@@ -1,6 +1,6 @@
 //! Plain HTTP is answered with the way to HTTPS, and with nothing else.
 
-use hyper::header::{CONNECTION, HeaderValue, LOCATION};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
 
 use super::authority::Authority;
@@ -16,6 +16,16 @@ pub enum To {
     Port(u16),
     /// Nowhere: 404.
     Nowhere,
+}
+
+/// The file that a certificate authority looks for.
+pub(super) fn challenge(content: String) -> Response<Answer> {
+    let mut response = Response::new(Answer::bytes(content));
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("application/octet-stream");
+    headers.insert(CONTENT_TYPE, kind);
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 pub(super) fn answer<B>(request: &Request<B>, to: To) -> Response<Answer> {

@@ -141,7 +141,11 @@ where
 {
     let activity = Shared::new(Protocol::Http1);
     let service = service_fn(|request: Request<Incoming>| {
-        let mut response = redirect::answer(&request, to);
+        let challenges = services.inner.certificates.challenges();
+        let mut response = match challenges.file(request.uri().path()) {
+            Some(content) => redirect::challenge(content),
+            None => redirect::answer(&request, to),
+        };
         services.secure(&mut response, None);
         std::future::ready(Ok::<_, Infallible>(response))
     });

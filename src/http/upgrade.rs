@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
@@ -67,6 +68,16 @@ where
             text(StatusCode::FORBIDDEN, "Not for this origin\n"),
         );
     }
+    if !inner.admits(client.peer.ip()) {
+        inner
+            .stats
+            .websockets_limited
+            .fetch_add(1, Ordering::Relaxed);
+        let mut answer = text(StatusCode::TOO_MANY_REQUESTS, "Too many connections\n");
+        let headers = answer.headers_mut();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        return refuse(request, client, answer);
+    }
     let mut response = match create_response_with_body(&request, Answer::empty) {
         Ok(response) => response,
         Err(error) => {
@@ -95,6 +106,7 @@ where
             .or_else(|| own.map(Authority::host))
             .unwrap_or_default()
             .into(),
+        token: request.uri().query().and_then(token),
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let (drain, slot) = (client.drain.clone(), client.slot.clone());
@@ -135,6 +147,15 @@ fn dialect(headers: &HeaderMap) -> Dialect {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
     Dialect::of_protocols(offered).unwrap_or_default()
+}
+
+/// The token in a query, for clients of which only the address can be changed. Tokens need no
+/// percent-encoding.
+pub(super) fn token(query: &str) -> Option<Box<str>> {
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("token="))
+        .map(Box::from)
 }
 
 /// Ends the connection after a refusal.

@@ -59,7 +59,7 @@ impl Dialect {
     }
 
     /// Why a join or a resume came to nothing before the core was asked.
-    pub fn deny(self, why: &native::Complaint<'_>) -> Option<String> {
+    pub fn deny(self, why: &native::Complaint) -> Option<String> {
         match self {
             Self::Course => course::deny(&why.text()),
             Self::Native => native::complain(why),

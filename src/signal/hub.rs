@@ -8,8 +8,10 @@
 mod outbox;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -24,6 +26,7 @@ use super::core::{
 use super::reception::{self, Reception};
 use super::stats::Stats;
 use crate::config::settings;
+use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::shutdown::Drain;
 
@@ -45,6 +48,8 @@ struct Shared {
     reception: Reception,
     stats: Arc<Stats>,
     pool: Arc<Pool>,
+    /// Messages of each network, however many connections it has.
+    networks: Mutex<PrefixLimiter>,
     drain: Drain,
 }
 
@@ -69,6 +74,13 @@ impl Hub {
                 reception,
                 stats,
                 pool: Arc::new(Pool::new(ALL_OUTBOXES)),
+                networks: Mutex::new(PrefixLimiter::new(
+                    NETWORKS,
+                    settings
+                        .prefix_messages_per_second
+                        .saturating_mul(NETWORK_BURST),
+                    settings.prefix_messages_per_second,
+                )),
                 drain: drain.clone(),
             }),
         }
@@ -83,7 +95,19 @@ impl Hub {
         &self.shared.settings
     }
 
-    pub(super) fn reception(&self) -> &Reception {
+    /// Whether another message may come from this address's network.
+    pub(super) fn allows(&self, ip: IpAddr, now: Instant) -> bool {
+        let shared = &self.shared;
+        shared.settings.prefix_messages_per_second == 0
+            || shared
+                .networks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .allow(ip, now)
+    }
+
+    /// Who may come in.
+    pub fn reception(&self) -> &Reception {
         &self.shared.reception
     }
 
@@ -382,7 +406,7 @@ fn limits(settings: &settings::Signaling) -> Limits {
 }
 
 /// Never, if there is nothing to wait for.
-async fn until(time: Option<std::time::Instant>) {
+async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
@@ -394,6 +418,12 @@ const MAILBOX: usize = 1024;
 
 /// Commands obeyed before the numbers are published and other tasks of the thread get a turn.
 const BATCH: usize = 128;
+
+/// Networks whose messages are counted apart; those beyond share.
+const NETWORKS: usize = 4096;
+
+/// Seconds' worth of messages that a network may send at once: a class that comes in together.
+const NETWORK_BURST: u32 = 4;
 
 /// Messages waiting for one receiver, besides what a full room can cause by coming and going. A
 /// peer may send 200 in one burst; the receiver's task may not have had a turn since.

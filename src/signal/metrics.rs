@@ -21,6 +21,22 @@ impl Source for Hub {
             "Seats taken now.",
             stats.members as f64,
         );
+        page.gauge(
+            "signaling_away",
+            "Seats kept for members who lost their connection.",
+            stats.away as f64,
+        );
+        page.counters(
+            "signaling_resumes",
+            "Seats taken again after a lost connection, with or without loss of messages.",
+            [
+                (
+                    &[("lost", "no")][..],
+                    stats.resumed.saturating_sub(stats.resumed_with_loss),
+                ),
+                (&[("lost", "yes")], stats.resumed_with_loss),
+            ],
+        );
         page.counter("signaling_joins", "Seats given.", stats.joined);
         page.counter(
             "signaling_refused_joins",

@@ -3,13 +3,16 @@
 //! The rules are in [`super::core`], the words in [`super::dialect`]; here they meet keys, the
 //! clock and random numbers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::core::{MemberId, Terms, Ticket};
+use super::access::Grant;
+use super::core::{MemberId, RoomName, Terms, Ticket};
 use super::dialect::native::{Complaint, NAMESPACE};
 use super::dialect::{Dialect, Welcome};
+use super::keyring::Keyring;
 use super::ticket::Tickets;
 use crate::config::{Secret, settings};
 use crate::ice::{Issuer, credential_id};
@@ -20,47 +23,83 @@ use crate::net::clock;
 pub struct Reception {
     tickets: Tickets,
     issuer: Issuer,
+    /// Of tokens, if joining needs one.
+    keyring: Option<Arc<Keyring>>,
     capacity: usize,
     ping_interval: Duration,
     resume_window: Duration,
 }
 
 impl Reception {
-    /// With the secret that signs tickets, and what ICE configurations are made of.
-    pub fn new(settings: &settings::Signaling, secret: &Secret, issuer: Issuer) -> Self {
+    /// With the secret that signs tickets, what ICE configurations are made of, and the keys of
+    /// tokens if joining needs one.
+    pub fn new(
+        settings: &settings::Signaling,
+        secret: &Secret,
+        issuer: Issuer,
+        keyring: Option<Arc<Keyring>>,
+    ) -> Self {
         Self {
             tickets: Tickets::new(secret),
             issuer,
+            keyring,
             capacity: settings.room_capacity.get(),
             ping_interval: settings.ping_interval,
             resume_window: settings.resume_window,
         }
     }
 
-    /// Whether somebody may join, as whom, and on which terms.
+    /// Whether whoever has this token, or none, may join some room, and so have credentials.
+    pub fn knows(&self, token: Option<&str>) -> bool {
+        self.grant(token).is_ok()
+    }
+
+    /// Whether somebody may join `room`, as whom, and on which terms.
     pub(super) fn admit(
         &self,
         dialect: Dialect,
+        room: &RoomName,
         member: Option<MemberId>,
-    ) -> Result<(MemberId, Terms), Complaint<'static>> {
-        let terms = match dialect {
-            Dialect::Course => Terms::PLAIN,
-            Dialect::Native => Terms {
-                resumable: true,
-                may_create: true,
-                may_lock: true,
-            },
+        token: Option<&str>,
+    ) -> Result<(MemberId, Terms), Complaint> {
+        let grant = self.grant(token)?;
+        if let Some(grant) = &grant {
+            if grant.room != *room {
+                return Err(Complaint::TokenFor("room"));
+            }
+            if !agrees(grant.user.as_ref(), member.as_ref()) {
+                return Err(Complaint::TokenFor("user"));
+            }
+        }
+        let (may_create, may_lock) = match &grant {
+            Some(grant) => (grant.may_create, grant.may_lock),
+            None => (true, dialect.resumes()),
         };
-        let member = match member {
+        let member = match member.or_else(|| grant?.user) {
             Some(member) => member,
             None => MemberId::new(&format!("{:016x}", random()))
                 .map_err(|wrong| Complaint::Name("uid", wrong))?,
         };
+        let terms = Terms {
+            resumable: dialect.resumes(),
+            may_create,
+            may_lock,
+        };
         Ok((member, terms))
     }
 
+    /// What a token allows; nothing is said where none is needed.
+    fn grant(&self, token: Option<&str>) -> Result<Option<Grant>, Complaint> {
+        let Some(keyring) = &self.keyring else {
+            return Ok(None);
+        };
+        let token = token.ok_or(Complaint::TokenRequired)?;
+        let grant = keyring.keys().verify(token, NAMESPACE, clock::unix_time());
+        grant.map(Some).map_err(Complaint::Token)
+    }
+
     /// What a ticket says, if it is good.
-    pub(super) fn ticket(&self, text: &str) -> Result<Ticket, Complaint<'static>> {
+    pub(super) fn ticket(&self, text: &str) -> Result<Ticket, Complaint> {
         self.tickets
             .open(text, NAMESPACE, clock::unix_time())
             .ok_or(Complaint::Ticket)
@@ -69,7 +108,7 @@ impl Reception {
     /// After how long a client is to be given fresh credentials: in time for it to use them, and
     /// with some left for a client that is away just then.
     pub(super) fn renewal(&self) -> Duration {
-        self.issuer.ttl / 4 * 3
+        (self.issuer.ttl / 4 * 3).max(SOONEST)
     }
 
     /// What a client that has taken its seat is given. It reaches us as `host`.
@@ -96,6 +135,18 @@ impl Reception {
         }
     }
 }
+
+/// Whether a token's user may go by this id: their own, or `user:` and anything, for several devices.
+fn agrees(user: Option<&MemberId>, member: Option<&MemberId>) -> bool {
+    let (Some(user), Some(member)) = (user, member) else {
+        return true;
+    };
+    let rest = member.as_str().strip_prefix(user.as_str());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+/// However short the operator's credentials live.
+const SOONEST: Duration = Duration::from_secs(1);
 
 /// What is made for one client.
 #[derive(Debug)]

@@ -62,6 +62,8 @@ pub struct Visitor {
     pub dialect: Dialect,
     /// The name under which it reaches us, as it is written in a URL.
     pub host: Box<str>,
+    /// A token that came with the request, for clients that cannot put one into a message.
+    pub token: Option<Box<str>>,
 }
 
 /// Serves one client until either side has enough. `drain` is the one the hub was started with.
@@ -333,7 +335,7 @@ where
     async fn received(&mut self, message: Message) -> Result<(), End> {
         let now = clock::now();
         self.timing.heard(now);
-        if !self.messages.take(now) {
+        if !self.messages.take(now) || !self.hub.allows(self.visitor.peer.ip(), now) {
             return Err(End::TooFast);
         }
         match message {
@@ -362,11 +364,15 @@ where
             Request::Join {
                 room,
                 member,
-                token: _,
-            } => match self.hub.reception().admit(dialect, member) {
-                Ok((member, terms)) => connection.join(room, member, terms).await,
-                Err(why) => deny(connection, dialect, &why).await,
-            },
+                token,
+            } => {
+                let token = token.as_deref().or(self.visitor.token.as_deref());
+                let reception = self.hub.reception();
+                match reception.admit(dialect, &room, member, token) {
+                    Ok((member, terms)) => connection.join(room, member, terms).await,
+                    Err(why) => deny(connection, dialect, &why).await,
+                }
+            }
             Request::Resume { ticket, received } => match self.hub.reception().ticket(&ticket) {
                 Ok(ticket) => connection.resume(ticket, received).await,
                 Err(why) => deny(connection, dialect, &why).await,
@@ -390,7 +396,7 @@ where
 async fn deny(
     connection: &Connection,
     dialect: Dialect,
-    why: &native::Complaint<'_>,
+    why: &native::Complaint,
 ) -> Result<(), Gone> {
     match dialect.deny(why) {
         Some(text) => connection.answer(text.into()).await,

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { calls } from './calls.js';
 import { people } from './people.js';
+import { Authority, renewal } from './renewal.js';
 import { survival } from './survival.js';
 import { texts } from './texts.js';
 import { Appliance, Person, launch, trustingHome } from './support.js';
@@ -15,8 +16,8 @@ const root = fs.mkdtempSync(path.join(os.tmpdir(), 'callbox-browser-'));
 const stage = {};
 
 before(async () => {
-  stage.appliance = await Appliance.start(root);
-  const home = trustingHome(root, await stage.appliance.certificate());
+  [stage.appliance, stage.authority] = await Promise.all([Appliance.start(root), Authority.start(root)]);
+  const home = trustingHome(root, await stage.appliance.certificate(), await stage.authority.root());
   // A second one with three seats in a room, and little patience with silence.
   const served = path.join(root, 'serve');
   fs.mkdirSync(served);
@@ -31,6 +32,7 @@ after(async () => {
   for (const browser of [stage.left, stage.right, stage.denying]) await browser?.close();
   await stage.appliance?.stop();
   await stage.served?.stop();
+  await stage.authority?.stop();
   fs.rmSync(root, { recursive: true, force: true });
 });
 
@@ -38,6 +40,7 @@ texts();
 calls(stage);
 people(stage);
 survival(stage);
+renewal(stage, root);
 
 test('an interrupted appliance ends cleanly, and the page says that the server is gone', async () => {
   const person = await Person.enter(stage.left, stage.appliance, '/r/last-one');

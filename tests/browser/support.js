@@ -27,7 +27,8 @@ export async function until(what, probe, ms = 30000) {
   }
 }
 
-async function freePort() {
+/** A port that nobody has. */
+export async function freePort() {
   const server = net.createServer();
   await new Promise((done) => server.listen(0, done));
   const { port } = server.address();
@@ -70,6 +71,16 @@ listen = ["[::]:${turn}"]
 ${signaling}
 `);
     appliance.port = https;
+    return appliance.#run(['serve', '--config', config]);
+  }
+
+  /** `callbox serve` with a file of one's own, whose HTTPS port is this. */
+  static configured(root, text, port) {
+    const appliance = new Appliance();
+    appliance.#root = root;
+    appliance.port = port;
+    const config = path.join(root, 'appliance.toml');
+    fs.writeFileSync(config, text);
     return appliance.#run(['serve', '--config', config]);
   }
 
@@ -119,15 +130,17 @@ ${signaling}
   }
 }
 
-/** A home directory whose NSS database trusts this one certificate, so that no check has to be off. */
-export function trustingHome(root, certificate) {
+/** A home directory whose NSS database trusts a server and an authority, so that no check has to be off. */
+export function trustingHome(root, certificate, authority) {
   const home = path.join(root, 'home');
   const database = path.join(home, '.pki', 'nssdb');
   fs.mkdirSync(database, { recursive: true });
-  const file = path.join(root, 'certificate.der');
-  fs.writeFileSync(file, certificate);
   execFileSync('certutil', ['-N', '-d', `sql:${database}`, '--empty-password']);
-  execFileSync('certutil', ['-A', '-d', `sql:${database}`, '-n', 'callbox', '-t', 'P,,', '-i', file]);
+  for (const [name, trust, bytes] of [['callbox', 'P,,', certificate], ['authority', 'C,,', authority]]) {
+    const file = path.join(root, `${name}.der`);
+    fs.writeFileSync(file, bytes);
+    execFileSync('certutil', ['-A', '-d', `sql:${database}`, '-n', name, '-t', trust, '-i', file]);
+  }
   return home;
 }
 

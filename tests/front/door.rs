@@ -10,7 +10,8 @@ use std::time::Duration;
 use callbox::assets::{Assets, Embedded, Variant};
 use callbox::cert::{CertStore, self_signed};
 use callbox::config::settings::{
-    Admin, ExternalIp, Front, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls, Turn, Web,
+    Admin, ExternalIp, Front, Hsts, Ice, IceAccess, IcePolicy, Log, LogFormat, Signaling, Tls,
+    Turn, Web,
 };
 use callbox::config::{Secret, Settings};
 use callbox::front::{self, Listener, Role, Stats};
@@ -20,6 +21,7 @@ use callbox::net::clock;
 use callbox::net::stream::ClientStream;
 use callbox::shutdown::Drain;
 use callbox::signal::hub::Hub;
+use callbox::signal::keyring::Keyring;
 use callbox::signal::reception::Reception;
 use callbox::state::StateDir;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -90,6 +92,7 @@ pub(crate) struct Setup {
     pub(crate) assets: Assets,
     pub(crate) endpoints: Endpoints,
     pub(crate) redirect: bool,
+    pub(crate) keyring: Option<Arc<Keyring>>,
 }
 
 impl Default for Setup {
@@ -103,6 +106,7 @@ impl Default for Setup {
                 tls_port: Some(8443),
             },
             redirect: true,
+            keyring: None,
         }
     }
 }
@@ -148,10 +152,12 @@ impl Setup {
                         policy: self.settings.ice.policy,
                         extra_servers: Vec::new(),
                     },
+                    self.keyring,
                 ),
                 &drain,
             ),
             secret: Secret::new(SECRET),
+            certificates: certificates.clone(),
             endpoints: self.endpoints,
         };
         let services = Services::new(&self.settings, parts).unwrap();
@@ -382,6 +388,7 @@ pub(crate) fn settings() -> Settings {
             https: Vec::new(),
             http: Vec::new(),
             redirect: true,
+            hsts: Hsts::Auto,
             handshake_timeout: PATIENCE,
             header_timeout: PATIENCE,
             idle_timeout: PATIENCE,

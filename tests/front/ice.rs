@@ -1,5 +1,6 @@
 //! `/ice`: the answer, its proof, and who gets it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aws_lc_rs::hmac;
@@ -7,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use callbox::config::settings::IceAccess;
 use callbox::net::clock;
+use callbox::signal::keyring::Keyring;
 use serde_json::json;
 
 use crate::door::{Door, SECRET, Setup, ask_on};
@@ -203,4 +205,42 @@ async fn a_body_that_nobody_needs_is_refused_when_it_is_large() {
         ))
         .await;
     assert_eq!(reply.status, 413);
+}
+
+#[tokio::test]
+async fn where_joining_needs_a_token_so_do_credentials() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let file = std::env::temp_dir().join(format!("callbox-ice-key-{}", std::process::id()));
+    std::fs::write(&file, secret).unwrap();
+    let keyring = Keyring::open(std::slice::from_ref(&file)).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let setup = Setup {
+        keyring: Some(Arc::new(keyring)),
+        ..Setup::default()
+    };
+    let door = setup.open().await;
+    let claims = json!({"room": "123", "exp": clock::unix_time() + 60});
+    let token = jsonwebtoken::encode(
+        &jsonwebtoken::Header::default(),
+        &claims,
+        &jsonwebtoken::EncodingKey::from_secret(secret.as_bytes()),
+    )
+    .unwrap();
+    let ask = |path: &str, header: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n")
+    };
+    for (request, status) in [
+        (ask("/ice", ""), 401),
+        (ask("/ice?token=x", ""), 401),
+        (ask("/ice", "Authorization: Basic eA==\r\n"), 401),
+        (ask(&format!("/ice?room=1&token={token}"), ""), 200),
+        (
+            ask("/ice", &format!("Authorization: bearer {token}\r\n")),
+            200,
+        ),
+    ] {
+        let reply = door.ask(&request).await;
+        assert_eq!(reply.status, status, "{request}");
+        assert_eq!(reply.header("www-authenticate").is_some(), status == 401);
+    }
 }

@@ -162,3 +162,20 @@ async fn a_client_that_offers_our_subprotocol_is_answered_in_it() {
         assert!(answer.to_text().unwrap().starts_with(r#"{"cmd":"joined""#));
     }
 }
+
+#[tokio::test]
+async fn a_network_that_opens_too_many_is_told_to_wait() {
+    let mut setup = Setup::default();
+    setup.settings.signaling.prefix_connections_per_second = 1;
+    let door = setup.open().await;
+    // What is refilled meanwhile passes as well.
+    let mut accepted = 0;
+    while let Ok(mut socket) = connect(&door, "/ws", None).await {
+        assert_alive(&mut socket).await;
+        accepted += 1;
+        assert!(accepted < 500, "nobody was refused");
+    }
+    assert!(accepted >= 10);
+    let limited = &door.services.stats().websockets_limited;
+    assert_eq!(limited.load(Ordering::Relaxed), 1);
+}

@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use callbox::config::settings::{self, IcePolicy};
+use callbox::config::settings::{self, Auth, IcePolicy};
 use callbox::config::{Secret, Settings};
 use callbox::ice::{Endpoints, Issuer};
 use callbox::shutdown::Drain;
 use callbox::signal::Snapshot;
 use callbox::signal::dialect::Dialect;
 use callbox::signal::hub::Hub;
+use callbox::signal::keyring::Keyring;
 use callbox::signal::reception::Reception;
 use callbox::signal::session::{self, Visitor};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -32,11 +34,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The defaults of the product.
 pub(crate) fn settings() -> settings::Signaling {
-    Settings::builtin("/nowhere".into()).signaling
+    settings::Signaling {
+        // Everybody here comes from one address.
+        prefix_messages_per_second: 0,
+        ..Settings::builtin("/nowhere".into()).signaling
+    }
 }
 
 /// The door of a server whose tickets another one understands.
-pub(crate) fn reception(settings: &settings::Signaling, ttl: Duration) -> Reception {
+fn reception(
+    settings: &settings::Signaling,
+    ttl: Duration,
+    keyring: Option<Arc<Keyring>>,
+) -> Reception {
     let secret = Secret::new("north");
     let issuer = Issuer {
         secret: secret.clone(),
@@ -48,7 +58,7 @@ pub(crate) fn reception(settings: &settings::Signaling, ttl: Duration) -> Recept
         policy: IcePolicy::All,
         extra_servers: Vec::new(),
     };
-    Reception::new(settings, &secret, issuer)
+    Reception::new(settings, &secret, issuer, keyring)
 }
 
 fn visitor(peer: SocketAddr, dialect: Dialect) -> Visitor {
@@ -56,6 +66,7 @@ fn visitor(peer: SocketAddr, dialect: Dialect) -> Visitor {
         peer,
         dialect,
         host: "callbox.test".into(),
+        token: None,
     }
 }
 
@@ -94,7 +105,15 @@ impl Server {
         ttl: Duration,
     ) -> Self {
         let drain = Drain::new();
-        let hub = Hub::start(&settings, reception(&settings, ttl), &drain);
+        let keyring = match &settings.auth {
+            Auth::Open => None,
+            Auth::Token(files) => {
+                let keyring = Arc::new(Keyring::open(files).unwrap());
+                drain.spawn(Arc::clone(&keyring).watch(Duration::from_millis(20)));
+                Some(keyring)
+            }
+        };
+        let hub = Hub::start(&settings, reception(&settings, ttl, keyring), &drain);
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(size) = send_buffer {
             socket.set_send_buffer_size(size).unwrap();

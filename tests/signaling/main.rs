@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod access;
 mod faults;
 mod harness;
 mod heartbeat;
@@ -11,4 +12,5 @@ mod native;
 mod relay;
 mod restart;
 mod resume;
+mod rfc6455;
 mod seats;

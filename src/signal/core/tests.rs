@@ -10,6 +10,7 @@ use super::*;
 use crate::net::clock;
 
 mod resume;
+mod weather;
 
 const SPACE: Namespace = Namespace::new("test");
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::scalar::Scalar;
 use super::{Malformed, Request, Welcome, course};
+use crate::signal::access::TokenError;
 use crate::signal::core::{
     Claim, Door, Event, MemberId, NameError, Namespace, Recipient, RoomName,
 };
@@ -50,7 +51,7 @@ const RESERVED: [&str; 22] = [
 
 /// Why a frame leads to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Complaint<'a> {
+pub enum Complaint {
     /// It is no JSON object, or has a key twice.
     #[error("not a JSON object")]
     Malformed,
@@ -59,10 +60,10 @@ pub enum Complaint<'a> {
     Reserved,
     /// It lacks a key.
     #[error("{0} is missing")]
-    Missing(&'a str),
+    Missing(&'static str),
     /// A name in it cannot be.
     #[error("{0} {1}")]
-    Name(&'a str, NameError),
+    Name(&'static str, NameError),
     /// There is no seat that this could be for.
     #[error("join a room first")]
     NotJoined,
@@ -74,13 +75,13 @@ pub enum Complaint<'a> {
     TokenRequired,
     /// The token is not good.
     #[error("the token is not valid: {0}")]
-    Token(&'a str),
+    Token(TokenError),
     /// The token is good, for something else.
     #[error("the token is for another {0}")]
-    TokenFor(&'a str),
+    TokenFor(&'static str),
 }
 
-impl Complaint<'_> {
+impl Complaint {
     /// For programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -130,7 +131,7 @@ pub fn encode<T>(event: &Event<T>, welcome: Option<&Welcome<'_>>) -> Option<Stri
 }
 
 /// The frame that says why something was not done.
-pub fn complain(why: &Complaint<'_>) -> Option<String> {
+pub fn complain(why: &Complaint) -> Option<String> {
     told::complaint(why)
 }
 
@@ -159,7 +160,7 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    fn join(&self) -> Result<Request, Complaint<'static>> {
+    fn join(&self) -> Result<Request, Complaint> {
         let claim = self.claim()?;
         Ok(Request::Join {
             room: claim.room.ok_or(Complaint::Missing("roomId"))?,
@@ -168,7 +169,7 @@ impl Frame<'_> {
         })
     }
 
-    fn resume(&self) -> Result<Request, Complaint<'static>> {
+    fn resume(&self) -> Result<Request, Complaint> {
         let ticket = self.ticket.as_str().ok_or(Complaint::Missing("ticket"))?;
         let received = self.received.as_str().and_then(|text| text.parse().ok());
         Ok(Request::Resume {
@@ -177,12 +178,12 @@ impl Frame<'_> {
         })
     }
 
-    fn door(&self, door: Door) -> Result<Request, Complaint<'static>> {
+    fn door(&self, door: Door) -> Result<Request, Complaint> {
         let claim = self.claim()?;
         Ok(Request::Door { claim, door })
     }
 
-    fn relay(&self) -> Result<Request, Complaint<'static>> {
+    fn relay(&self) -> Result<Request, Complaint> {
         let claim = self.claim()?;
         // The receiver gets these very bytes, and has to know from whom.
         if claim.member.is_none() {
@@ -196,7 +197,7 @@ impl Frame<'_> {
         Ok(Request::Relay { claim, to })
     }
 
-    fn claim(&self) -> Result<Claim, Complaint<'static>> {
+    fn claim(&self) -> Result<Claim, Complaint> {
         let room = self.room.as_str().map(|room| {
             RoomName::new(NAMESPACE, room).map_err(|wrong| Complaint::Name("roomId", wrong))
         });

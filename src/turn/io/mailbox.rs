@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
 use crate::net::stream::ClientStream;
 use crate::net::sys;
@@ -28,6 +29,12 @@ const KEPT_BYTES: usize = 128 * 1024;
 pub(super) enum Mail {
     /// A connection to take over.
     Stream(Box<ClientStream>),
+    /// One from another worker, which has until then to bind a connection or allocate: being moved
+    /// wins no time.
+    Moved {
+        client: Box<ClientStream>,
+        deadline: Instant,
+    },
     /// Payloads for allocations of this worker.
     Packets(Packets),
     /// No new allocations.
@@ -38,7 +45,7 @@ impl Mail {
     fn bytes(&self) -> usize {
         match self {
             Self::Packets(packets) => packets.bytes.len(),
-            Self::Stream(_) | Self::Drain => 0,
+            Self::Stream(_) | Self::Moved { .. } | Self::Drain => 0,
         }
     }
 }

@@ -477,7 +477,10 @@ impl Worker {
             }
             match self.inbox.next() {
                 None => return,
-                Some(Mail::Stream(client)) => self.adopt(now, *client),
+                Some(Mail::Stream(client)) => self.adopt(now, *client, None),
+                Some(Mail::Moved { client, deadline }) => {
+                    self.adopt(now, *client, Some(deadline));
+                }
                 Some(Mail::Packets(packets)) => {
                     self.accept_packets(now, &packets);
                     if let Some(sender) = self.mailboxes.get(usize::from(packets.sender)) {

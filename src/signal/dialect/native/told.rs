@@ -76,7 +76,7 @@ pub(super) fn event<T>(event: &Event<T>, welcome: Option<&Welcome<'_>>) -> Optio
     told.text()
 }
 
-pub(super) fn complaint(why: &Complaint<'_>) -> Option<String> {
+pub(super) fn complaint(why: &Complaint) -> Option<String> {
     Told::ErrMsg(Wrong::new(why.code(), why.text())).text()
 }
 

@@ -79,11 +79,13 @@ impl Worker {
                 // Answers to what came before; if they do not fit, the client is not reading.
                 let _ = stream.flush(&mut self.buffers);
                 let removed = self.sockets.poller.remove(stream.as_fd());
+                let deadline = stream.deadline;
                 if removed.is_ok()
                     && let Some(client) = stream.into_client()
                     && let Some(mailbox) = self.mailboxes.get(usize::from(worker))
                 {
-                    mailbox.send(Mail::Stream(Box::new(client)));
+                    let client = Box::new(client);
+                    mailbox.send(Mail::Moved { client, deadline });
                 }
             }
         }

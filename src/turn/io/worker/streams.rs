@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use crate::net::stream::ClientStream;
 use crate::net::sys::Ready;
@@ -20,15 +21,19 @@ const READS_PER_TURN: usize = 4;
 const PENDING_WITHOUT_ALLOCATION: usize = 4 * 1024;
 
 impl Worker {
-    pub(super) fn adopt(&mut self, now: Now, client: ClientStream) {
+    /// Takes a stream over; `deadline`, if it is not to have the whole of its time.
+    pub(super) fn adopt(&mut self, now: Now, client: ClientStream, deadline: Option<Instant>) {
         let at = self
             .free_streams
             .last()
             .copied()
             .unwrap_or(self.streams.len() as u32);
-        let Ok(stream) = Stream::new(client, now.instant) else {
+        let Ok(mut stream) = Stream::new(client, now.instant) else {
             return;
         };
+        if let Some(deadline) = deadline {
+            stream.deadline = deadline;
+        }
         let token = Token::Stream(at).encode();
         let added = self
             .sockets
