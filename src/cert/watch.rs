@@ -36,7 +36,8 @@ type Mark = Option<[i128; 7]>;
 impl Watch {
     /// Looks until the drain begins; at once when told through `hangup`.
     pub async fn run(self, store: CertStore, hangup: Arc<Notify>, drain: Drain) {
-        let mut seen = self.mark();
+        // The first look reads them in any case: they may have changed since they were loaded.
+        let mut seen = None;
         let mut trouble = Trouble::default();
         loop {
             let asked = tokio::select! {
@@ -44,7 +45,7 @@ impl Watch {
                 () = hangup.notified() => true,
                 () = drain.begun() => return,
             };
-            let now = self.mark();
+            let now = Some(self.mark());
             if now == seen && trouble.is_over() && !asked {
                 continue;
             }
