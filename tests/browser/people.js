@@ -90,18 +90,19 @@ export function people(stage) {
     await second.page.click('.toolbar [data-do=video]');
     await first.sees('#peer-muted');
     await first.sees('#remote-blank');
-    const still = async (what, read) => {
+    const still = async (what, read, noise) => {
       let last = await read();
       await until(`${what} stands still for a second`, async () => {
         await new Promise((done) => setTimeout(done, 1500));
         const now = await read();
-        const same = Math.abs(now - last) < 1e-9;
+        const same = Math.abs(now - last) < noise;
         last = now;
         return same || now;
       });
     };
-    await still('sound', energy);
-    await still('picture', () => first.frames());
+    // A decoder that waits for packets fills the gap with a noise of its own; a beep is a thousand times that.
+    await still('sound', energy, 1e-4);
+    await still('picture', () => first.frames(), 1);
     assert.equal(await second.page.evaluate(() => window.callbox.pc.getSenders().filter((one) => one.track?.kind === 'video').length), 0);
     await second.page.click('.toolbar [data-do=audio]');
     await second.page.click('.toolbar [data-do=video]');

@@ -91,7 +91,8 @@ impl Drop for Application {
 /// A connection of the door to the application.
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
-    unread: Vec<u8>,
+    /// What came with something else that was read.
+    pub(crate) unread: Vec<u8>,
     record: Arc<Mutex<Vec<u8>>>,
 }
 

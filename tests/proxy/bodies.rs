@@ -118,16 +118,12 @@ async fn a_slow_reader_with_http2_holds_up_the_application_too() {
 async fn a_large_request_passes_and_is_never_held_in_memory() {
     let application = Application::start(|_, mut connection| async move {
         connection.head().await.unwrap();
-        let mut left = LARGE;
+        let mut left = LARGE - connection.unread.len();
         let mut piece = vec![0; 64 * 1024];
         while left > 0 {
-            // What came with the head has been read already, and is less than a piece.
             match connection.stream.read(&mut piece).await.unwrap_or(0) {
                 0 => return,
-                length => left = left.saturating_sub(length),
-            }
-            if left < piece.len() {
-                break;
+                length => left -= length,
             }
         }
         connection.say(OK).await;
@@ -145,6 +141,8 @@ async fn a_large_request_passes_and_is_never_held_in_memory() {
         within(visitor.write_all(&piece)).await.unwrap();
         most = most.max(resident());
     }
+    // Written is not sent: TLS may hold the last records back.
+    within(visitor.flush()).await.unwrap();
     let (head, _) = answer(&mut visitor).await;
     assert_eq!(status(&head), 200);
     assert!(most < before + LITTLE, "{before} bytes became {most}");
