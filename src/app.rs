@@ -4,7 +4,9 @@
 //! Everything is bound and every secret is at hand before anything is served, so that a start
 //! either works or says why not.
 
+mod bound;
 mod certificate;
+mod leave;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Panel};
@@ -27,8 +28,8 @@ use crate::cert::status::Status;
 use crate::cli::try_call;
 use crate::config::Settings;
 use crate::config::settings::{self, Auth};
-use crate::front::{self, Listener, Role, TlsError};
-use crate::http::{self, Services, To};
+use crate::front::{self, Listener, TlsError};
+use crate::http::{self, Services};
 use crate::ice::{Endpoints, Issuer};
 use crate::limit::SharedRate;
 use crate::net::interface::{self, Advertised};
@@ -44,7 +45,9 @@ use crate::turn::core::auth::MAX_REALM;
 use crate::turn::core::quota::Quota;
 use crate::turn::core::{Config, Credentials, Discovery, Policy, Pool};
 use crate::turn::io::TurnMetrics;
+use bound::Bound;
 use certificate::Supply;
+use leave::Signals;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -112,9 +115,6 @@ pub enum Error {
     #[error("{0}: {1}")]
     System(&'static str, #[source] io::Error),
 }
-
-/// How long connections get to end by themselves once told to.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Unauthenticated TURN answers a second to one /24 or /56. Far above what a school behind one
 /// address needs, far below what would make us worth using as a reflector.
@@ -227,7 +227,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         metrics,
         status: status(
             workers.metrics(),
-            hub,
+            hub.clone(),
             certificates.status().clone(),
             drain.clone(),
         ),
@@ -245,17 +245,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         () = signals.next() => {}
         () = asked_to_drain.notified() => tracing::info!("asked to drain by the admin listener"),
     }
-    tracing::info!("stopping; once more stops at once");
-    drain.begin();
-    workers.drain();
-    tokio::select! {
-        ended = drain.finish(DRAIN) => {
-            if !ended {
-                tracing::warn!("some connections did not end in time");
-            }
-        }
-        () = signals.next() => {}
-    }
+    leave::run(&drain, &workers, &hub, settings.drain_timeout, &mut signals).await;
     workers.stop();
     Ok(())
 }
@@ -328,12 +318,12 @@ fn status(
     let started = clock::now();
     Box::new(move || {
         let signaling = hub.stats().snapshot();
-        let ready = !drain.is_begun();
+        let ready = !drain.is_announced();
         let status = serde_json::json!({
             "service": "callbox",
             "version": env!("CARGO_PKG_VERSION"),
             "ready": ready,
-            "draining": drain.is_begun(),
+            "draining": drain.is_announced(),
             "uptime_seconds": clock::now().duration_since(started).as_secs(),
             "certificate": certificate.snapshot().to_json(),
             "turn": { "allocations": turn.allocations() },
@@ -345,91 +335,6 @@ fn status(
         });
         (status, ready)
     })
-}
-
-/// Every socket that listens.
-struct Bound {
-    https: Vec<std::net::TcpListener>,
-    http: Vec<std::net::TcpListener>,
-    turn: Vec<std::net::TcpListener>,
-    /// For each address a socket a worker.
-    udp: Vec<Vec<UdpSocket>>,
-}
-
-impl Bound {
-    fn new(settings: &Settings, mode: Mode) -> Result<Self, Error> {
-        let https = match mode {
-            Mode::Serve => "[front] https",
-            Mode::Try => "--port",
-        };
-        let tcp = |addresses: &[SocketAddr], setting| {
-            addresses
-                .iter()
-                .map(|address| listen::tcp(*address, setting))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let turn: Vec<SocketAddr> = settings.turn_tcp().collect();
-        let workers = settings.turn.workers;
-        Ok(Self {
-            https: tcp(&settings.front.https, https)?,
-            http: tcp(&settings.front.http, "[front] http")?,
-            turn: tcp(&turn, "[turn] listen")?,
-            udp: settings
-                .turn
-                .listen
-                .iter()
-                .map(|address| listen::udp(*address, workers, "[turn] listen"))
-                .collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// Where clients reach us: the first listener of each kind.
-    fn endpoints(&self) -> Endpoints {
-        let tcp = |listeners: &[std::net::TcpListener]| {
-            let address = listeners.first()?.local_addr().ok()?;
-            Some(address.port())
-        };
-        let udp = self.udp.first().and_then(|group| group.first());
-        Endpoints {
-            udp_port: udp.and_then(|socket| Some(socket.local_addr().ok()?.port())),
-            // The HTTPS port takes it too.
-            tcp_port: tcp(&self.turn).or_else(|| tcp(&self.https)),
-            tls_port: tcp(&self.https),
-        }
-    }
-
-    /// UDP sockets by worker, and the listeners of the front door.
-    fn split(self, settings: &Settings) -> Result<(Vec<Vec<UdpSocket>>, Vec<Listener>), Error> {
-        let mut workers: Vec<Vec<UdpSocket>> = Vec::new();
-        workers.resize_with(settings.turn.workers.get(), Vec::new);
-        for group in self.udp {
-            for (worker, socket) in workers.iter_mut().zip(group) {
-                worker.push(socket);
-            }
-        }
-        let https = self.https.first().and_then(|l| l.local_addr().ok());
-        let redirect = match https {
-            Some(address) if settings.front.redirect => To::Port(address.port()),
-            _ => To::Nowhere,
-        };
-        let mut listeners = Vec::new();
-        for (sockets, role, plain) in [
-            (self.https, Role::Https, To::SamePort),
-            (self.http, Role::Http, redirect),
-            (self.turn, Role::Turn, To::Nowhere),
-        ] {
-            for socket in sockets {
-                let socket = TcpListener::from_std(socket)
-                    .map_err(|error| Error::System("listener", error))?;
-                listeners.push(Listener {
-                    socket,
-                    role,
-                    plain,
-                });
-            }
-        }
-        Ok((workers, listeners))
-    }
 }
 
 fn turn_config(
@@ -549,28 +454,6 @@ fn announce(mode: Mode, https: Option<u16>, advertised: &Advertised, endpoints: 
                 advertised = addresses.join(" "),
                 "ready"
             );
-        }
-    }
-}
-
-/// Ctrl-C and the service manager's wish.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

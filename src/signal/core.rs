@@ -159,6 +159,14 @@ impl<T: Payload> Rooms<T> {
         self.away
     }
 
+    /// How many rooms have two members or more who are there. Looks at every room.
+    pub fn calls(&self) -> usize {
+        self.rooms
+            .values()
+            .filter(|room| room.present() > 1)
+            .count()
+    }
+
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
         self.counters

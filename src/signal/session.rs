@@ -72,10 +72,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let dialect = visitor.dialect;
-    let connection = if drain.is_begun() {
+    let connection = if drain.is_announced() {
         None
     } else {
-        hub.connect().await.ok()
+        hub.connect(dialect.resumes()).await.ok()
     };
     let Some(connection) = connection else {
         return farewell::say(socket, dialect, End::Restart).await;
