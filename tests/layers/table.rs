@@ -36,7 +36,7 @@ const TABLE: &[Row] = &[
     module(0, "signal::apprtc::key", &["signal::apprtc::core"]),
     module(0, "signal::apprtc::params", &["signal::apprtc::query"]),
     module(0, "signal::apprtc::query", &[]),
-    module(0, "signal::stats", &[]),
+    module(0, "signal::stats", &["signal::core"]),
     module(0, "signal::ticket", &["signal::core"]),
     module(0, "ice", &[]),
     module(0, "limit", &[]),
@@ -68,7 +68,7 @@ const TABLE: &[Row] = &[
     module(1, "cluster", &["net", "net::clock", "shutdown"]),
     module(1, "assets", &["net::clock"]),
     module(1, "config", &[]),
-    module(1, "telemetry", &[]),
+    module(1, "telemetry", &["shutdown"]),
     module(1, "shutdown", &[]),
     // 2: drivers.
     module(2, "turn", &[]),
