@@ -27,6 +27,7 @@ use streams::{push, stream_mut};
 
 mod connections;
 mod errors;
+pub(super) mod hand_over;
 mod streams;
 
 /// Batches read from one listener before the others get their turn.
@@ -49,6 +50,7 @@ pub(super) enum Token {
     Stream(u32),
     PeerListener(u32),
     Peer(u32),
+    Client(u32),
     Mail,
 }
 
@@ -61,6 +63,7 @@ impl Token {
             Self::Mail => 3 << 32,
             Self::PeerListener(at) => 4 << 32 | u64::from(at),
             Self::Peer(at) => 5 << 32 | u64::from(at),
+            Self::Client(at) => 6 << 32 | u64::from(at),
         }
     }
 
@@ -72,6 +75,7 @@ impl Token {
             2 => Self::Stream(at),
             4 => Self::PeerListener(at),
             5 => Self::Peer(at),
+            6 => Self::Client(at),
             _ => Self::Mail,
         }
     }
@@ -117,6 +121,8 @@ pub(super) struct Worker {
     mailboxes: Arc<[Mailbox]>,
     stats: Arc<[Mutex<Stats>]>,
     shown: Instant,
+    /// The listeners are another process's by now.
+    leaving: bool,
 }
 
 impl Worker {
@@ -167,6 +173,7 @@ impl Worker {
             mailboxes: parts.mailboxes,
             stats: parts.stats,
             shown: parts.now,
+            leaving: false,
         })
     }
 
@@ -193,6 +200,7 @@ impl Worker {
                     Token::Stream(at) => self.stream_ready(now, at, event),
                     Token::PeerListener(at) => self.accept_peers(now, at),
                     Token::Peer(at) => self.peer_ready(now, at, event),
+                    Token::Client(at) => self.read_client(now, at),
                     Token::Mail => self.read_mail(now),
                 }
             }
@@ -250,6 +258,10 @@ impl Worker {
                     transport: Transport::Udp,
                 };
                 if packet.source.port() == 0 || packet.truncated {
+                    continue;
+                }
+                // Asked again, the new process will answer.
+                if self.leaving && !self.core.has_allocation(link) {
                     continue;
                 }
                 for range in segments(*base, packet) {
@@ -488,6 +500,13 @@ impl Worker {
                     }
                 }
                 Some(Mail::Drain) => self.core.drain(),
+                Some(Mail::HandOver(done)) => {
+                    self.hand_over(now);
+                    let _ = done.send(());
+                }
+                Some(Mail::Hail(answer)) => {
+                    let _ = answer.send(());
+                }
             }
         }
     }
@@ -526,6 +545,7 @@ impl Worker {
             self.core.handle_timeout(now, &mut self.sockets);
             self.expire_connections(now);
         }
+
         self.resume(now);
         self.close_orphans();
         if self
@@ -557,6 +577,7 @@ impl Worker {
             return;
         }
         self.shown = now.instant;
+        self.forget_clients();
         if let Some(shown) = self.stats.get(usize::from(self.sockets.worker)) {
             *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.core.stats();
         }
