@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::secret::Secret;
 use crate::shutdown::Drain;
-use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::metrics::{Format, Metrics};
 use guard::Refusal;
 
 /// Connections at a time: a scraper, a health check, an operator or two.
@@ -149,10 +149,15 @@ impl Panel {
     fn route(&self, request: &Request<Incoming>) -> Answer {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
-            "/metrics" if reads => match self.metrics.encode() {
-                Ok(page) => respond(StatusCode::OK, metrics::CONTENT_TYPE, page),
-                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n"),
-            },
+            "/metrics" if reads => {
+                let accept = request.headers().get(ACCEPT);
+                let accept = accept.and_then(|accept| accept.to_str().ok());
+                let format = Format::accepted(accept.unwrap_or_default());
+                match self.metrics.encode(format) {
+                    Ok(page) => respond(StatusCode::OK, format.content_type(), page),
+                    Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n"),
+                }
+            }
             "/healthz" if reads => text(StatusCode::OK, "alive\n"),
             "/readyz" if reads => {
                 let (status, ready) = (self.status)();

@@ -248,7 +248,10 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     )?;
     let asked_to_drain = Arc::new(Notify::new());
     let mut metrics = Metrics::default();
-    metrics.add(Process::new(Duration::from_secs(clock::unix_time())));
+    metrics.add(Process::new(
+        Duration::from_secs(clock::unix_time()),
+        drain.clone(),
+    ));
     metrics.add(workers.metrics());
     metrics.add(hub.clone());
     metrics.add(services);

@@ -74,7 +74,9 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
                 continue;
             }
         };
-        door.stats.accepted.fetch_add(1, Ordering::Relaxed);
+        if let Some(accepted) = door.stats.accepted.get(role.index()) {
+            accepted.fetch_add(1, Ordering::Relaxed);
+        }
         let arrival = Arrival {
             stream,
             peer,

@@ -391,7 +391,9 @@ impl<T: Payload> Rooms<T> {
     }
 
     fn refuse(&mut self, to: ConnectionId, room: RoomName, member: MemberId, why: Refusal) {
-        self.counters.refused += 1;
+        for (known, counter) in Refusal::ALL.iter().zip(&mut self.counters.refused) {
+            *counter += u64::from(*known == why);
+        }
         self.tell(to, Event::Refused { room, member, why });
     }
 

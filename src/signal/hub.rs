@@ -422,7 +422,9 @@ impl Owner {
         if counters != self.published {
             self.published = counters;
             Stats::set(&stats.joined, counters.joined);
-            Stats::set(&stats.refused, counters.refused);
+            for (shown, counted) in stats.refused.iter().zip(counters.refused) {
+                Stats::set(shown, counted);
+            }
             Stats::set(&stats.relayed, counters.relayed);
             Stats::set(&stats.undeliverable, counters.undeliverable);
             Stats::set(&stats.resumed, counters.resumed);

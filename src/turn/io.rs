@@ -30,6 +30,7 @@ use crate::net::stream::{ClientStream, TurnSink};
 use super::core::{Config, Pool, Stats};
 use directory::Directory;
 use mailbox::{Mail, Mailbox};
+use metrics::Shown;
 
 pub use metrics::TurnMetrics;
 
@@ -53,7 +54,7 @@ pub struct Plan {
 pub struct Workers {
     mailboxes: Arc<[Mailbox]>,
     threads: Vec<JoinHandle<()>>,
-    stats: Arc<[Mutex<Stats>]>,
+    stats: Arc<[Mutex<Shown>]>,
     pool: Arc<Mutex<Pool>>,
 }
 
@@ -66,7 +67,7 @@ pub fn start(plan: Plan) -> io::Result<Workers> {
         .into_iter()
         .unzip();
     let mailboxes: Arc<[Mailbox]> = mailboxes.into();
-    let stats: Arc<[Mutex<Stats>]> = (0..count).map(|_| Mutex::default()).collect();
+    let stats: Arc<[Mutex<Shown>]> = (0..count).map(|_| Mutex::default()).collect();
     let pool = Arc::new(Mutex::new(plan.pool));
     let directory = Arc::new(Directory::default());
     let mut workers = Workers {
@@ -159,7 +160,7 @@ impl Workers {
     pub fn stats(&self) -> Vec<Stats> {
         self.stats
             .iter()
-            .map(|stats| *stats.lock().unwrap_or_else(PoisonError::into_inner))
+            .map(|stats| stats.lock().unwrap_or_else(PoisonError::into_inner).core)
             .collect()
     }
 }

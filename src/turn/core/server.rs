@@ -486,7 +486,7 @@ impl Server {
         }
         let account = self.config.credentials.account(&allocation.username);
         host.pool(|pool| pool.quota.release(account));
-        self.stats.allocations_ended += 1;
+        self.stats.allocations_ended.count(reason);
         if let Some(relayed) = allocation.advertised() {
             host.event(Event::Ended {
                 client: allocation.origin.client,

@@ -127,16 +127,17 @@ pub(super) fn new(worker: u16) -> io::Result<(Mailbox, Inbox)> {
 }
 
 impl Mailbox {
-    /// Puts a letter in, or drops it when the box is full.
-    pub(super) fn send(&self, mail: Mail) {
+    /// Puts a letter in, or drops it when the box is full: false.
+    pub(super) fn send(&self, mail: Mail) -> bool {
         let bytes = mail.bytes();
-        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= CAPACITY_BYTES
-            && self.sender.try_send(mail).is_ok()
-        {
+        let sent = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= CAPACITY_BYTES
+            && self.sender.try_send(mail).is_ok();
+        if sent {
             sys::notify(self.bell.as_fd());
         } else {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
         }
+        sent
     }
 
     /// Gives the worker back what it had filled and others have read. It is not woken for it.

@@ -13,12 +13,11 @@ use crate::net::clock;
 use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
 use crate::net::udp::{Arena, DatagramSocket};
 use crate::turn::core::timers::Wheel;
-use crate::turn::core::{
-    Action, Config, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
-};
+use crate::turn::core::{Action, Config, Link, Now, Origin, Pool, RelayId, Server, Transport};
 
 use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
+use super::metrics::{Dropped, Shown};
 use super::outbox::{Outbox, Way};
 use super::sockets::Sockets;
 use super::stream::{Buffers, Stream};
@@ -91,7 +90,7 @@ pub(super) struct Parts {
     pub(super) mailboxes: Arc<[Mailbox]>,
     pub(super) directory: Arc<Directory>,
     pub(super) pool: Arc<Mutex<Pool>>,
-    pub(super) stats: Arc<[Mutex<Stats>]>,
+    pub(super) stats: Arc<[Mutex<Shown>]>,
     pub(super) privacy: bool,
     pub(super) now: Instant,
 }
@@ -119,7 +118,8 @@ pub(super) struct Worker {
     answer: Box<[u8; ANSWER]>,
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
-    stats: Arc<[Mutex<Stats>]>,
+    dropped: Dropped,
+    stats: Arc<[Mutex<Shown>]>,
     shown: Instant,
     /// The listeners are another process's by now.
     leaving: bool,
@@ -171,6 +171,7 @@ impl Worker {
             answer: Box::new([0; ANSWER]),
             inbox: parts.inbox,
             mailboxes: parts.mailboxes,
+            dropped: Dropped::default(),
             stats: parts.stats,
             shown: parts.now,
             leaving: false,
@@ -399,13 +400,14 @@ impl Worker {
                         let bytes = self.arena.bytes().get(payload).unwrap_or_default();
                         let padding = &[0; 4][..header.padding().min(4)];
                         let parts = [header.as_bytes(), bytes, padding];
-                        push(
+                        let queued = push(
                             &mut self.streams,
                             &mut self.dirty,
                             &mut self.buffers,
                             at,
                             parts,
                         );
+                        self.dropped.slow_client += u64::from(!queued);
                     }
                 }
             }
@@ -445,13 +447,14 @@ impl Worker {
                 .push_answer(socket, client, source(local), answer),
             Link::Stream(at) => {
                 let parts = [answer, &[], &[]];
-                push(
+                let queued = push(
                     &mut self.streams,
                     &mut self.dirty,
                     &mut self.buffers,
                     at,
                     parts,
                 );
+                self.dropped.slow_client += u64::from(!queued);
             }
         }
     }
@@ -459,14 +462,15 @@ impl Worker {
     /// Sends everything that waits; afterwards the arena is empty.
     fn flush(&mut self, now: Now) {
         let flushed = self.outbox.flush(self.arena.bytes(), &self.sockets);
-        if flushed.failed > 0 {
-            tracing::trace!(failed = flushed.failed, "datagrams refused by the kernel");
-        }
+        self.dropped.not_sent += flushed.failed;
         self.arena.clear();
         for (packets, mailbox) in self.handed.iter_mut().zip(self.mailboxes.iter()) {
             if !packets.entries.is_empty() {
+                let count = packets.entries.len() as u64;
                 let filled = std::mem::replace(packets, self.inbox.empty());
-                mailbox.send(Mail::Packets(filled));
+                if !mailbox.send(Mail::Packets(filled)) {
+                    self.dropped.busy_worker += count;
+                }
             }
         }
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -579,7 +583,10 @@ impl Worker {
         self.shown = now.instant;
         self.forget_clients();
         if let Some(shown) = self.stats.get(usize::from(self.sockets.worker)) {
-            *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.core.stats();
+            *shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown {
+                core: self.core.stats(),
+                dropped: self.dropped,
+            };
         }
     }
 }
