@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use crate::net::stream::ClientStream;
 use crate::net::sys;
 
@@ -39,13 +41,21 @@ pub(super) enum Mail {
     Packets(Packets),
     /// No new allocations.
     Drain,
+    /// Another process reads the listeners once this is answered.
+    HandOver(oneshot::Sender<()>),
+    /// Are you there?
+    Hail(oneshot::Sender<()>),
 }
 
 impl Mail {
     fn bytes(&self) -> usize {
         match self {
             Self::Packets(packets) => packets.bytes.len(),
-            Self::Stream(_) | Self::Moved { .. } | Self::Drain => 0,
+            Self::Stream(_)
+            | Self::Moved { .. }
+            | Self::Drain
+            | Self::HandOver(_)
+            | Self::Hail(_) => 0,
         }
     }
 }
