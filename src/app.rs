@@ -6,7 +6,9 @@
 
 mod bound;
 mod certificate;
+mod hand_over;
 mod leave;
+mod manager;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,6 +34,7 @@ use crate::front::{self, Listener, TlsError};
 use crate::http::{self, Services};
 use crate::ice::{Endpoints, Issuer};
 use crate::limit::SharedRate;
+use crate::net::inherited::{self, Inherited};
 use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
@@ -48,7 +51,10 @@ use crate::turn::core::{Config, Credentials, Discovery, Policy, Pool};
 use crate::turn::io::TurnMetrics;
 use bound::Bound;
 use certificate::Supply;
-use leave::Signals;
+use hand_over::{Offer, Opened};
+use leave::{Newcomers, Signals};
+
+pub use hand_over::Error as HandOverError;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -103,6 +109,18 @@ pub enum Error {
     /// The keys of tokens.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// The service manager's sockets.
+    #[error(transparent)]
+    Inherited(#[from] inherited::Error),
+    /// They do not go together.
+    #[error(
+        "the service manager passes different numbers of UDP sockets for the addresses in [turn] listen; \
+         each address needs one for each worker: as many ListenDatagram= lines, with ReusePort=yes"
+    )]
+    Uneven,
+    /// The process whose place was to be taken keeps it.
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -124,6 +142,9 @@ const UNAUTHENTICATED_PER_SECOND: u32 = 1000;
 /// How often the files with the keys of tokens are looked at.
 const KEY_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long the workers may take to leave their sockets to another process.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
 /// Runs until told to end.
 pub async fn run(plan: Plan) -> Result<(), Error> {
     let Plan {
@@ -137,7 +158,13 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     raise_file_limit(&settings, mode);
     let mut signals = Signals::new().map_err(|error| Error::System("signals", error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let state = Arc::new(StateDir::open(&settings.state_dir)?);
+    let mut inherited = Inherited::take()?;
+    let is_activated = !inherited.is_empty();
+    let Opened { state, patience } = match is_activated {
+        true => hand_over::open(&settings.state_dir).await?,
+        false => Opened::alone(StateDir::open(&settings.state_dir)?),
+    };
+    let state = Arc::new(state);
     let advertised = interface::advertised(&settings.external_ip);
     let local = interface::local();
     let supply = Supply::new(&settings, &state, &advertised, &local, &provider)?;
@@ -149,12 +176,19 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     let nonce_secret = state.secret("nonce.secret", 32)?;
     let ticket_secret = state.secret("ticket.secret", 32)?;
 
-    let bound = Bound::new(&settings, mode)?;
+    let bound = Bound::new(&settings, mode, &mut inherited, patience).await?;
     let endpoints = bound.endpoints();
     let https = endpoints.tls_port;
     let (udp, listeners) = bound.split(&settings)?;
 
-    let admin = admin_listeners(&settings.admin, mode)?;
+    let admin = admin_listeners(&settings.admin, mode, &mut inherited)?;
+    for left in inherited.left() {
+        tracing::warn!(
+            "nobody listens on {left}, which the service manager has bound: name it in the configuration, \
+             or take it out of the socket unit"
+        );
+    }
+    drop(inherited);
 
     let workers = turn::io::start(turn::io::Plan {
         config: turn_config(
@@ -238,17 +272,39 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         }),
         token: settings.admin.token.clone(),
     };
-    admin::serve(admin, panel, &drain);
+    let admin = admin::serve(admin, panel, &drain);
     supply.run(&drain);
+    let offer = match is_activated {
+        true => Offer::new(state.path()),
+        false => Offer::none(),
+    };
+    manager::watch(workers.pulse(), hub.clone(), &drain);
     announce(mode, https, &advertised, endpoints);
+    manager::ready();
 
+    let mut newcomers = Newcomers::Refused;
     tokio::select! {
         () = signals.next() => {}
         () = asked_to_drain.notified() => tracing::info!("asked to drain by the admin listener"),
+        successor = offer.taken() => {
+            drain.announce();
+            admin.close().await;
+            if !workers.hand_over(HAND_OVER).await {
+                tracing::warn!("a TURN worker did not hand its sockets over in time");
+            }
+            state.release();
+            successor.welcome().await;
+            tracing::info!("another process serves the newcomers from now on");
+            // Whoever manages both stops this one as well: its calls are not meant.
+            signals.forgive();
+            newcomers = Newcomers::Elsewhere;
+        }
     }
-    leave::run(&drain, &workers, &hub, settings.drain_timeout, &mut signals).await;
+    let patience = settings.drain_timeout;
+    leave::run(&drain, &workers, &hub, patience, newcomers, &mut signals).await;
     workers.stop();
     repeats::flush();
+    manager::ended();
     Ok(())
 }
 
@@ -289,14 +345,22 @@ const OTHER_FILES: u64 = 1000;
 
 /// The listeners of the admin panel. The default address may well be taken: by another program that
 /// likes its number, or by another appliance.
-fn admin_listeners(admin: &settings::Admin, mode: Mode) -> Result<Vec<TcpListener>, Error> {
+fn admin_listeners(
+    admin: &settings::Admin,
+    mode: Mode,
+    inherited: &mut Inherited,
+) -> Result<Vec<TcpListener>, Error> {
     let mut listeners = Vec::new();
     let addresses = match mode {
         Mode::Serve => admin.listen.as_slice(),
         Mode::Try => &[],
     };
     for address in addresses {
-        match listen::tcp(*address, "[admin] listen") {
+        let bound = match inherited.tcp(*address) {
+            Some(listener) => Ok(listener),
+            None => listen::tcp(*address, "[admin] listen"),
+        };
+        match bound {
             Ok(listener) => listeners.push(
                 TcpListener::from_std(listener)
                     .map_err(|error| Error::System("admin listener", error))?,

@@ -404,6 +404,12 @@ impl Server {
         self.by_link.contains_key(&link)
     }
 
+    /// The clients that have an allocation, and how they are reached.
+    pub fn clients(&self) -> Vec<Origin> {
+        let allocations = self.slots.iter().flatten();
+        allocations.map(|allocation| allocation.origin).collect()
+    }
+
     /// What has been counted.
     pub fn stats(&self) -> Stats {
         self.stats

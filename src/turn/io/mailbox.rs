@@ -47,6 +47,10 @@ pub(super) enum Mail {
     List(List, oneshot::Sender<Vec<Session>>),
     /// Somebody wants an allocation to end; the answer: whether there was one.
     End(SessionId, oneshot::Sender<bool>),
+    /// Another process reads the listeners once this is answered.
+    HandOver(oneshot::Sender<()>),
+    /// Are you there?
+    Hail(oneshot::Sender<()>),
 }
 
 impl Mail {

@@ -30,6 +30,7 @@ use streams::{push, stream_mut};
 
 mod connections;
 mod errors;
+pub(super) mod hand_over;
 mod streams;
 
 /// Batches read from one listener before the others get their turn.
@@ -52,6 +53,7 @@ pub(super) enum Token {
     Stream(u32),
     PeerListener(u32),
     Peer(u32),
+    Client(u32),
     Mail,
 }
 
@@ -64,6 +66,7 @@ impl Token {
             Self::Mail => 3 << 32,
             Self::PeerListener(at) => 4 << 32 | u64::from(at),
             Self::Peer(at) => 5 << 32 | u64::from(at),
+            Self::Client(at) => 6 << 32 | u64::from(at),
         }
     }
 
@@ -75,6 +78,7 @@ impl Token {
             2 => Self::Stream(at),
             4 => Self::PeerListener(at),
             5 => Self::Peer(at),
+            6 => Self::Client(at),
             _ => Self::Mail,
         }
     }
@@ -122,6 +126,8 @@ pub(super) struct Worker {
     repeats: Tally,
     stats: Arc<[Mutex<Shown>]>,
     shown: Instant,
+    /// The listeners are another process's by now.
+    leaving: bool,
 }
 
 impl Worker {
@@ -173,6 +179,7 @@ impl Worker {
             repeats: Tally::default(),
             stats: parts.stats,
             shown: parts.now,
+            leaving: false,
         })
     }
 
@@ -199,6 +206,7 @@ impl Worker {
                     Token::Stream(at) => self.stream_ready(now, at, event),
                     Token::PeerListener(at) => self.accept_peers(now, at),
                     Token::Peer(at) => self.peer_ready(now, at, event),
+                    Token::Client(at) => self.read_client(now, at),
                     Token::Mail => self.read_mail(now),
                 }
             }
@@ -263,6 +271,10 @@ impl Worker {
                     transport: Transport::Udp,
                 };
                 if packet.source.port() == 0 || packet.truncated {
+                    continue;
+                }
+                // Asked again, the new process will answer.
+                if self.leaving && !self.core.has_allocation(link) {
                     continue;
                 }
                 for range in segments(*base, packet) {
@@ -516,6 +528,13 @@ impl Worker {
                 Some(Mail::End(id, reply)) => {
                     let _ = reply.send(sessions::end(&mut self.core, &mut self.sockets, id));
                 }
+                Some(Mail::HandOver(done)) => {
+                    self.hand_over(now);
+                    let _ = done.send(());
+                }
+                Some(Mail::Hail(answer)) => {
+                    let _ = answer.send(());
+                }
             }
         }
     }
@@ -554,6 +573,7 @@ impl Worker {
             self.core.handle_timeout(now, &mut self.sockets);
             self.expire_connections(now);
         }
+
         self.resume(now);
         self.close_orphans();
         if self
@@ -585,6 +605,7 @@ impl Worker {
             return;
         }
         self.shown = now.instant;
+        self.forget_clients();
         if let Some(shown) = self.stats.get(usize::from(self.sockets.worker)) {
             *shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown {
                 core: self.core.stats(),
