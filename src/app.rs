@@ -9,6 +9,7 @@ mod certificate;
 mod hand_over;
 mod leave;
 mod manager;
+mod sessions;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -266,6 +267,10 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             certificates.status().clone(),
             drain.clone(),
         ),
+        sessions: Box::new(sessions::Everything {
+            allocations: workers.sessions(),
+            hub: hub.clone(),
+        }),
         begin_drain: Box::new({
             let asked = Arc::clone(&asked_to_drain);
             move || asked.notify_one()

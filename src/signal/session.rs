@@ -79,7 +79,7 @@ where
     let connection = if drain.is_announced() {
         None
     } else {
-        hub.connect(dialect.resumes()).await.ok()
+        hub.connect(visitor.peer, dialect.resumes()).await.ok()
     };
     let Some(connection) = connection else {
         return farewell::say(socket, dialect, End::Restart).await;
@@ -466,6 +466,7 @@ impl From<Cut> for End {
             Cut::Restart => Self::Restart,
             Cut::Done => Self::Done,
             Cut::Superseded => Self::Superseded,
+            Cut::Evicted => Self::Evicted,
         }
     }
 }

@@ -60,6 +60,9 @@ pub(super) enum End {
     /// The client has come back over another connection.
     #[error("resumed over another connection")]
     Superseded,
+    /// The operator has ended it.
+    #[error("ended by the operator")]
+    Evicted,
 }
 
 impl End {
@@ -80,6 +83,7 @@ impl End {
             Self::Malformed => ours(4400, CloseCode::Policy),
             Self::Silent => ours(4408, CloseCode::Policy),
             Self::Superseded => ours(4409, CloseCode::Policy),
+            Self::Evicted => ours(4403, CloseCode::Policy),
             Self::TooFast => ours(4429, CloseCode::Policy),
             Self::TooBig => CloseCode::Size,
             Self::Restart => CloseCode::Restart,
