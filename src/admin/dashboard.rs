@@ -48,7 +48,6 @@ pub(super) fn file(path: &str) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn the_page_names_no_foreign_origin_and_nothing_that_its_policy_forbids() {

@@ -9,6 +9,7 @@ mod heartbeat;
 mod leave;
 mod limits;
 mod native;
+mod oversight;
 mod relay;
 mod restart;
 mod resume;
