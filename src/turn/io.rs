@@ -126,6 +126,18 @@ impl Workers {
         asked(&self.mailboxes, Mail::HandOver, within).await
     }
 
+    /// Gives every worker other settings, as far as [`Server::reconfigure`] takes them, and the
+    /// quotas. False if a worker did not take them in time.
+    ///
+    /// [`Server::reconfigure`]: super::core::Server::reconfigure
+    pub async fn configure(&self, config: &Config, quota: (u32, u32), within: Duration) -> bool {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.quota.limit(quota.0, quota.1);
+        drop(pool);
+        let mail = |reply| Mail::Configure(Box::new(config.clone()), reply);
+        asked(&self.mailboxes, mail, within).await
+    }
+
     /// Asks the workers whether they are alive.
     pub fn pulse(&self) -> Pulse {
         Pulse(Arc::clone(&self.mailboxes))
@@ -179,7 +191,7 @@ impl Pulse {
 /// Whether every worker has answered.
 async fn asked(
     mailboxes: &[Mailbox],
-    mail: fn(oneshot::Sender<()>) -> Mail,
+    mail: impl Fn(oneshot::Sender<()>) -> Mail,
     within: Duration,
 ) -> bool {
     let ask = |mailbox: &Mailbox| {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::net::stream::ClientStream;
 use crate::net::sys;
+use crate::turn::core::Config;
 
 /// Letters that wait. Each is a connection, or a round's worth of packets from another worker;
 /// what does not fit is dropped, as any full queue of packets drops.
@@ -43,6 +44,8 @@ pub(super) enum Mail {
     Drain,
     /// Another process reads the listeners once this is answered.
     HandOver(oneshot::Sender<()>),
+    /// Other settings.
+    Configure(Box<Config>, oneshot::Sender<()>),
     /// Are you there?
     Hail(oneshot::Sender<()>),
 }
@@ -55,6 +58,7 @@ impl Mail {
             | Self::Moved { .. }
             | Self::Drain
             | Self::HandOver(_)
+            | Self::Configure(..)
             | Self::Hail(_) => 0,
         }
     }
