@@ -5,6 +5,7 @@
 //! bounded outbox. Rooms are the hub's business, JSON the dialect's.
 
 mod bucket;
+mod collider;
 mod farewell;
 mod timing;
 
@@ -24,7 +25,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::{Instrument as _, debug, debug_span};
 
 use super::core::{Event, MEMBER_ID_MAX, Ticket};
-use super::dialect::{Dialect, Request, native};
+use super::dialect::{Dialect, Malformed, Request, native};
 use super::hub::{Connection, Cut, Gone, Hub, Item};
 use super::stats::Stats;
 use crate::config::settings;
@@ -32,6 +33,7 @@ use crate::net::clock;
 use crate::shutdown::Drain;
 
 use bucket::Bucket;
+use collider::Socket;
 use farewell::End;
 use timing::{Due, Timing};
 
@@ -89,6 +91,8 @@ where
         if let Some(counter) = end.counter(hub.stats()) {
             Stats::add(counter);
         }
+        session.apprtc.close(&end);
+        let dialect = session.visitor.dialect;
         let socket = session.socket;
         // The seat is free, or kept, before the client has been seen off.
         connection.disconnect(end.departure()).await;
@@ -103,8 +107,12 @@ struct Session<'a, S> {
     connection: &'a Connection,
     hub: &'a Hub,
     visitor: Visitor,
+    /// Whether a frame has decided the dialect.
+    is_settled: bool,
     /// The seat of a client that can come back to it.
     seat: Option<Seat>,
+    /// What it is to AppRTC.
+    apprtc: Socket,
     timing: Timing,
     messages: Bucket,
     malformed: Bucket,
@@ -144,8 +152,10 @@ where
             socket,
             connection,
             hub,
+            is_settled: visitor.dialect != Dialect::default(),
             visitor,
             seat: None,
+            apprtc: Socket::default(),
             timing: Timing::new(settings, now),
             messages: Bucket::new(MESSAGE_BURST, settings.messages_per_second, now),
             malformed: Bucket::new(MALFORMED_BURST, MALFORMED_PER_SECOND, now),
@@ -348,7 +358,7 @@ where
     }
 
     async fn text(&mut self, text: Utf8Bytes, now: std::time::Instant) -> Result<(), End> {
-        let Ok(request) = self.visitor.dialect.parse(&text) else {
+        let Ok(request) = self.understand(&text) else {
             Stats::add(&self.hub.stats().malformed);
             if !self.malformed.take(now) {
                 return Err(End::Malformed);
@@ -392,9 +402,21 @@ where
                 let reply = Item::Text(reply.into());
                 return connection.outbox().push(reply).map_err(|_| End::TooSlow);
             }
-            Request::Nothing => Ok(()),
+            Request::Collider(command) => return self.apprtc.obey(command, connection, self.hub),
+            Request::Speaks(_) | Request::Nothing => Ok(()),
         }
         .map_err(|_| End::Restart)
+    }
+
+    /// What a frame asks for. The first one that is more than a heartbeat decides the dialect.
+    fn understand(&mut self, text: &str) -> Result<Request, Malformed> {
+        let mut request = self.visitor.dialect.parse(text)?;
+        if let (Request::Speaks(dialect), false) = (&request, self.is_settled) {
+            self.visitor.dialect = *dialect;
+            request = dialect.parse(text)?;
+        }
+        self.is_settled |= !matches!(request, Request::Nothing | Request::Reply(_));
+        Ok(request)
     }
 }
 
@@ -422,6 +444,7 @@ impl From<Cut> for End {
         match cut {
             Cut::TooSlow => Self::TooSlow,
             Cut::Restart => Self::Restart,
+            Cut::Done => Self::Done,
             Cut::Superseded => Self::Superseded,
         }
     }
