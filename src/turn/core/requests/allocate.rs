@@ -87,6 +87,7 @@ impl Server {
         };
         if let Some(relayed) = allocation.advertised() {
             host.event(Event::Allocated {
+                slot,
                 client: origin.client,
                 transport: origin.transport,
                 account,
