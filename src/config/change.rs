@@ -176,7 +176,7 @@ mod tests {
              discovery = true\ntcp_relays = true\nuser_quota = 1\n\
              [admin]\nlisten = ['127.0.0.1:1']\n[log]\nlevel = 'debug'\nformat = 'json'\nprivacy = false\n",
         );
-        let merged = new.settings.clone().applicable(&old.settings);
+        let merged = new.settings.applicable(&old.settings);
         assert_eq!(merged.host, ["a.example"]);
         assert_eq!(merged.front.max_per_ip.get(), 7);
         assert_eq!(merged.turn.user_quota, 1);

@@ -190,9 +190,11 @@ impl Remote {
     ///
     /// [`Server::reconfigure`]: super::core::Server::reconfigure
     pub async fn configure(&self, config: &Config, quota: (u32, u32), within: Duration) -> bool {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        pool.quota.limit(quota.0, quota.1);
-        drop(pool);
+        self.pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .quota
+            .limit(quota.0, quota.1);
         let mail = |reply| Mail::Configure(Box::new(config.clone()), reply);
         asked(&self.mailboxes, mail, within).await
     }

@@ -45,7 +45,7 @@ impl Server {
             return Err(ErrorCode::InsufficientCapacity);
         }
         let credentials = self.config.credentials.clone();
-        if !credentials.may_allocate(&exchange.auth, now.unix) {
+        if !credentials.may_allocate(exchange.auth, now.unix) {
             return Err(ErrorCode::Unauthenticated);
         }
         let wish = Wish::of(exchange.request, self.relayed_protocols(origin))?;
