@@ -150,7 +150,6 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
 
     let bound = Bound::new(&settings, mode)?;
     let endpoints = bound.endpoints();
-    let https = endpoints.tls_port;
     let (udp, listeners) = bound.split(&settings)?;
 
     let admin = admin_listeners(&settings.admin, mode)?;
@@ -236,7 +235,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     };
     admin::serve(admin, panel, &drain);
     supply.run(&drain);
-    announce(mode, https, &advertised, endpoints);
+    announce(mode, settings.host.first(), &advertised, endpoints);
 
     tokio::select! {
         () = signals.next() => {}
@@ -535,19 +534,35 @@ fn behind_nat(advertised: &Advertised, local: &[IpAddr]) -> [Option<IpAddr>; 2] 
     ]
 }
 
-fn announce(mode: Mode, https: Option<u16>, advertised: &Advertised, endpoints: Endpoints) {
-    match (mode, https) {
+fn announce(mode: Mode, name: Option<&String>, advertised: &Advertised, endpoints: Endpoints) {
+    match (mode, endpoints.tls_port) {
         (Mode::Try, Some(port)) => print!("{}", try_call::banner(port, interface::lan())),
         _ => {
             let addresses: Vec<String> = advertised.iter().map(|ip| ip.to_string()).collect();
             tracing::info!(
-                https = https.unwrap_or_default(),
+                url = address_of_page(name, advertised, endpoints.tls_port),
+                https = endpoints.tls_port.unwrap_or_default(),
                 turn = endpoints.udp_port.unwrap_or_default(),
                 advertised = addresses.join(" "),
                 "ready"
             );
         }
     }
+}
+
+/// What to open: by the main name, else by the address that reaches furthest.
+fn address_of_page(
+    name: Option<&String>,
+    advertised: &Advertised,
+    port: Option<u16>,
+) -> Option<String> {
+    let host = name.cloned().or_else(|| {
+        advertised.iter().next().map(|ip| match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        })
+    });
+    Some(try_call::url(&host?, port?))
 }
 
 /// Ctrl-C and the service manager's wish.
