@@ -11,17 +11,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::secret::Secret;
 use crate::shutdown::Drain;
-use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::metrics::{Format, Metrics};
 use guard::Refusal;
 
 /// Connections at a time: a scraper, a health check, an operator or two.
@@ -56,16 +58,42 @@ impl fmt::Debug for Panel {
 
 /// Serves until the process ends, beyond the beginning of the drain: that is when somebody wants to
 /// know how it goes.
-pub fn serve(listeners: Vec<TcpListener>, panel: Panel, drain: &Drain) {
+pub fn serve(listeners: Vec<TcpListener>, panel: Panel, drain: &Drain) -> Serving {
+    let serving = Serving::default();
     let panel = Arc::new(panel);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for listener in listeners {
-        drain.spawn_detached(accept(
+        let accepting = accept(
             listener,
             Arc::clone(&panel),
             Arc::clone(&slots),
             drain.clone(),
-        ));
+        );
+        let (closed, open) = (serving.closed.clone(), serving.open.token());
+        drain.spawn_detached(async move {
+            let _open = open;
+            tokio::select! {
+                () = accepting => {}
+                () = closed.cancelled() => {}
+            }
+        });
+    }
+    serving.open.close();
+    serving
+}
+
+/// The listeners, as long as they are open.
+#[derive(Debug, Default)]
+pub struct Serving {
+    closed: CancellationToken,
+    open: TaskTracker,
+}
+
+impl Serving {
+    /// Closes the listeners. When this returns their addresses are free for another process.
+    pub async fn close(&self) {
+        self.closed.cancel();
+        self.open.wait().await;
     }
 }
 
@@ -121,10 +149,15 @@ impl Panel {
     fn route(&self, request: &Request<Incoming>) -> Answer {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
-            "/metrics" if reads => match self.metrics.encode() {
-                Ok(page) => respond(StatusCode::OK, metrics::CONTENT_TYPE, page),
-                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n"),
-            },
+            "/metrics" if reads => {
+                let accept = request.headers().get(ACCEPT);
+                let accept = accept.and_then(|accept| accept.to_str().ok());
+                let format = Format::accepted(accept.unwrap_or_default());
+                match self.metrics.encode(format) {
+                    Ok(page) => respond(StatusCode::OK, format.content_type(), page),
+                    Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n"),
+                }
+            }
             "/healthz" if reads => text(StatusCode::OK, "alive\n"),
             "/readyz" if reads => {
                 let (status, ready) = (self.status)();

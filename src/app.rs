@@ -4,7 +4,11 @@
 //! Everything is bound and every secret is at hand before anything is served, so that a start
 //! either works or says why not.
 
+mod bound;
 mod certificate;
+mod hand_over;
+mod leave;
+mod manager;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::admin::{self, Panel};
@@ -27,10 +30,11 @@ use crate::cert::status::Status;
 use crate::cli::try_call;
 use crate::config::Settings;
 use crate::config::settings::{self, Auth};
-use crate::front::{self, Listener, Role, TlsError};
-use crate::http::{self, Services, To};
+use crate::front::{self, Listener, TlsError};
+use crate::http::{self, Services};
 use crate::ice::{Endpoints, Issuer};
 use crate::limit::SharedRate;
+use crate::net::inherited::{self, Inherited};
 use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
@@ -44,7 +48,12 @@ use crate::turn::core::auth::MAX_REALM;
 use crate::turn::core::quota::Quota;
 use crate::turn::core::{Config, Credentials, Discovery, Policy, Pool};
 use crate::turn::io::TurnMetrics;
+use bound::Bound;
 use certificate::Supply;
+use hand_over::{Offer, Opened};
+use leave::{Newcomers, Signals};
+
+pub use hand_over::Error as HandOverError;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -99,6 +108,18 @@ pub enum Error {
     /// The keys of tokens.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// The service manager's sockets.
+    #[error(transparent)]
+    Inherited(#[from] inherited::Error),
+    /// They do not go together.
+    #[error(
+        "the service manager passes different numbers of UDP sockets for the addresses in [turn] listen; \
+         each address needs one for each worker: as many ListenDatagram= lines, with ReusePort=yes"
+    )]
+    Uneven,
+    /// The process whose place was to be taken keeps it.
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -113,15 +134,15 @@ pub enum Error {
     System(&'static str, #[source] io::Error),
 }
 
-/// How long connections get to end by themselves once told to.
-const DRAIN: Duration = Duration::from_secs(5);
-
 /// Unauthenticated TURN answers a second to one /24 or /56. Far above what a school behind one
 /// address needs, far below what would make us worth using as a reflector.
 const UNAUTHENTICATED_PER_SECOND: u32 = 1000;
 
 /// How often the files with the keys of tokens are looked at.
 const KEY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the workers may take to leave their sockets to another process.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// Runs until told to end.
 pub async fn run(plan: Plan) -> Result<(), Error> {
@@ -136,7 +157,13 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     raise_file_limit(&settings, mode);
     let mut signals = Signals::new().map_err(|error| Error::System("signals", error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let state = Arc::new(StateDir::open(&settings.state_dir)?);
+    let mut inherited = Inherited::take()?;
+    let is_activated = !inherited.is_empty();
+    let Opened { state, patience } = match is_activated {
+        true => hand_over::open(&settings.state_dir).await?,
+        false => Opened::alone(StateDir::open(&settings.state_dir)?),
+    };
+    let state = Arc::new(state);
     let advertised = interface::advertised(&settings.external_ip);
     let local = interface::local();
     let supply = Supply::new(&settings, &state, &advertised, &local, &provider)?;
@@ -148,11 +175,18 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     let nonce_secret = state.secret("nonce.secret", 32)?;
     let ticket_secret = state.secret("ticket.secret", 32)?;
 
-    let bound = Bound::new(&settings, mode)?;
+    let bound = Bound::new(&settings, mode, &mut inherited, patience).await?;
     let endpoints = bound.endpoints();
     let (udp, listeners) = bound.split(&settings)?;
 
-    let admin = admin_listeners(&settings.admin, mode)?;
+    let admin = admin_listeners(&settings.admin, mode, &mut inherited)?;
+    for left in inherited.left() {
+        tracing::warn!(
+            "nobody listens on {left}, which the service manager has bound: name it in the configuration, \
+             or take it out of the socket unit"
+        );
+    }
+    drop(inherited);
 
     let workers = turn::io::start(turn::io::Plan {
         config: turn_config(
@@ -213,7 +247,10 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     )?;
     let asked_to_drain = Arc::new(Notify::new());
     let mut metrics = Metrics::default();
-    metrics.add(Process::new(Duration::from_secs(clock::unix_time())));
+    metrics.add(Process::new(
+        Duration::from_secs(clock::unix_time()),
+        drain.clone(),
+    ));
     metrics.add(workers.metrics());
     metrics.add(hub.clone());
     metrics.add(services);
@@ -223,7 +260,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         metrics,
         status: status(
             workers.metrics(),
-            hub,
+            hub.clone(),
             certificates.status().clone(),
             drain.clone(),
         ),
@@ -233,26 +270,38 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         }),
         token: settings.admin.token.clone(),
     };
-    admin::serve(admin, panel, &drain);
+    let admin = admin::serve(admin, panel, &drain);
     supply.run(&drain);
+    let offer = match is_activated {
+        true => Offer::new(state.path()),
+        false => Offer::none(),
+    };
+    manager::watch(workers.pulse(), hub.clone(), &drain);
     announce(mode, settings.host.first(), &advertised, endpoints);
+    manager::ready();
 
+    let mut newcomers = Newcomers::Refused;
     tokio::select! {
         () = signals.next() => {}
         () = asked_to_drain.notified() => tracing::info!("asked to drain by the admin listener"),
-    }
-    tracing::info!("stopping; once more stops at once");
-    drain.begin();
-    workers.drain();
-    tokio::select! {
-        ended = drain.finish(DRAIN) => {
-            if !ended {
-                tracing::warn!("some connections did not end in time");
+        successor = offer.taken() => {
+            drain.announce();
+            admin.close().await;
+            if !workers.hand_over(HAND_OVER).await {
+                tracing::warn!("a TURN worker did not hand its sockets over in time");
             }
+            state.release();
+            successor.welcome().await;
+            tracing::info!("another process serves the newcomers from now on");
+            // Whoever manages both stops this one as well: its calls are not meant.
+            signals.forgive();
+            newcomers = Newcomers::Elsewhere;
         }
-        () = signals.next() => {}
     }
+    let patience = settings.drain_timeout;
+    leave::run(&drain, &workers, &hub, patience, newcomers, &mut signals).await;
     workers.stop();
+    manager::ended();
     Ok(())
 }
 
@@ -293,14 +342,22 @@ const OTHER_FILES: u64 = 1000;
 
 /// The listeners of the admin panel. The default address may well be taken: by another program that
 /// likes its number, or by another appliance.
-fn admin_listeners(admin: &settings::Admin, mode: Mode) -> Result<Vec<TcpListener>, Error> {
+fn admin_listeners(
+    admin: &settings::Admin,
+    mode: Mode,
+    inherited: &mut Inherited,
+) -> Result<Vec<TcpListener>, Error> {
     let mut listeners = Vec::new();
     let addresses = match mode {
         Mode::Serve => admin.listen.as_slice(),
         Mode::Try => &[],
     };
     for address in addresses {
-        match listen::tcp(*address, "[admin] listen") {
+        let bound = match inherited.tcp(*address) {
+            Some(listener) => Ok(listener),
+            None => listen::tcp(*address, "[admin] listen"),
+        };
+        match bound {
             Ok(listener) => listeners.push(
                 TcpListener::from_std(listener)
                     .map_err(|error| Error::System("admin listener", error))?,
@@ -324,12 +381,12 @@ fn status(
     let started = clock::now();
     Box::new(move || {
         let signaling = hub.stats().snapshot();
-        let ready = !drain.is_begun();
+        let ready = !drain.is_announced();
         let status = serde_json::json!({
             "service": "callbox",
             "version": env!("CARGO_PKG_VERSION"),
             "ready": ready,
-            "draining": drain.is_begun(),
+            "draining": drain.is_announced(),
             "uptime_seconds": clock::now().duration_since(started).as_secs(),
             "certificate": certificate.snapshot().to_json(),
             "turn": { "allocations": turn.allocations() },
@@ -341,91 +398,6 @@ fn status(
         });
         (status, ready)
     })
-}
-
-/// Every socket that listens.
-struct Bound {
-    https: Vec<std::net::TcpListener>,
-    http: Vec<std::net::TcpListener>,
-    turn: Vec<std::net::TcpListener>,
-    /// For each address a socket a worker.
-    udp: Vec<Vec<UdpSocket>>,
-}
-
-impl Bound {
-    fn new(settings: &Settings, mode: Mode) -> Result<Self, Error> {
-        let https = match mode {
-            Mode::Serve => "[front] https",
-            Mode::Try => "--port",
-        };
-        let tcp = |addresses: &[SocketAddr], setting| {
-            addresses
-                .iter()
-                .map(|address| listen::tcp(*address, setting))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let turn: Vec<SocketAddr> = settings.turn_tcp().collect();
-        let workers = settings.turn.workers;
-        Ok(Self {
-            https: tcp(&settings.front.https, https)?,
-            http: tcp(&settings.front.http, "[front] http")?,
-            turn: tcp(&turn, "[turn] listen")?,
-            udp: settings
-                .turn
-                .listen
-                .iter()
-                .map(|address| listen::udp(*address, workers, "[turn] listen"))
-                .collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// Where clients reach us: the first listener of each kind.
-    fn endpoints(&self) -> Endpoints {
-        let tcp = |listeners: &[std::net::TcpListener]| {
-            let address = listeners.first()?.local_addr().ok()?;
-            Some(address.port())
-        };
-        let udp = self.udp.first().and_then(|group| group.first());
-        Endpoints {
-            udp_port: udp.and_then(|socket| Some(socket.local_addr().ok()?.port())),
-            // The HTTPS port takes it too.
-            tcp_port: tcp(&self.turn).or_else(|| tcp(&self.https)),
-            tls_port: tcp(&self.https),
-        }
-    }
-
-    /// UDP sockets by worker, and the listeners of the front door.
-    fn split(self, settings: &Settings) -> Result<(Vec<Vec<UdpSocket>>, Vec<Listener>), Error> {
-        let mut workers: Vec<Vec<UdpSocket>> = Vec::new();
-        workers.resize_with(settings.turn.workers.get(), Vec::new);
-        for group in self.udp {
-            for (worker, socket) in workers.iter_mut().zip(group) {
-                worker.push(socket);
-            }
-        }
-        let https = self.https.first().and_then(|l| l.local_addr().ok());
-        let redirect = match https {
-            Some(address) if settings.front.redirect => To::Port(address.port()),
-            _ => To::Nowhere,
-        };
-        let mut listeners = Vec::new();
-        for (sockets, role, plain) in [
-            (self.https, Role::Https, To::SamePort),
-            (self.http, Role::Http, redirect),
-            (self.turn, Role::Turn, To::Nowhere),
-        ] {
-            for socket in sockets {
-                let socket = TcpListener::from_std(socket)
-                    .map_err(|error| Error::System("listener", error))?;
-                listeners.push(Listener {
-                    socket,
-                    role,
-                    plain,
-                });
-            }
-        }
-        Ok((workers, listeners))
-    }
 }
 
 fn turn_config(
@@ -563,26 +535,4 @@ fn address_of_page(
         })
     });
     Some(try_call::url(&host?, port?))
-}
-
-/// Ctrl-C and the service manager's wish.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

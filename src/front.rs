@@ -5,6 +5,7 @@
 
 mod accept;
 mod conn;
+mod handshake;
 mod metrics;
 pub mod route;
 pub mod sniff;
@@ -22,6 +23,7 @@ use crate::http::{Services, To};
 use crate::net::stream::TurnSink;
 use crate::shutdown::Drain;
 
+pub use self::handshake::{Handshakes, Outcome};
 pub use self::route::Role;
 pub use self::tls::TlsError;
 
@@ -39,8 +41,10 @@ pub struct Listener {
 /// What has happened, for whoever publishes it.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Connections accepted and kept.
-    pub accepted: AtomicU64,
+    /// Connections accepted and kept, by what the listener is for: [`Role::ALL`].
+    pub accepted: [AtomicU64; Role::ALL.len()],
+    /// TLS handshakes.
+    pub handshakes: Handshakes,
     /// Failures to accept that are the appliance's own: no descriptor left, no memory.
     pub starved: AtomicU64,
     /// Dropped at once: the appliance is full.

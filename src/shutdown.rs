@@ -1,4 +1,5 @@
-//! The end of the process: one signal to everybody, one deadline for all.
+//! The end of the process in two steps: first nobody new comes in and those who can go elsewhere
+//! are sent there, then everybody ends. One deadline for all.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio_util::task::TaskTracker;
 /// Handed to everything that serves. Clones share the same state.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
+    announced: CancellationToken,
     token: CancellationToken,
     tasks: TaskTracker,
 }
@@ -41,7 +43,23 @@ impl Drain {
         tokio::spawn(task);
     }
 
-    /// Resolves once the drain begins: stop accepting, tell peers, end.
+    /// Resolves once the end has been announced: stop accepting, send away who can come back
+    /// elsewhere, and leave calls alone.
+    pub async fn announced(&self) {
+        self.announced.cancelled().await;
+    }
+
+    /// Whether the end has been announced.
+    pub fn is_announced(&self) -> bool {
+        self.announced.is_cancelled()
+    }
+
+    /// Announces the end.
+    pub fn announce(&self) {
+        self.announced.cancel();
+    }
+
+    /// Resolves once the drain begins: tell peers, end.
     pub async fn begun(&self) {
         self.token.cancelled().await;
     }
@@ -51,8 +69,9 @@ impl Drain {
         self.token.is_cancelled()
     }
 
-    /// Tells everybody to end.
+    /// Tells everybody to end, which announces it as well.
     pub fn begin(&self) {
+        self.announced.cancel();
         self.token.cancel();
         self.tasks.close();
     }

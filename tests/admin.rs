@@ -120,7 +120,6 @@ fn families(page: &str) -> BTreeMap<String, (String, String)> {
             let (name, kind) = rest.split_once(' ').unwrap();
             families.insert(name.to_owned(), (kind.to_owned(), String::new()));
         } else if let Some((name, rest)) = line.split_once('{') {
-            let name = name.trim_end_matches("_total");
             let labels: Vec<&str> = rest
                 .split_once('}')
                 .unwrap()
@@ -165,7 +164,7 @@ fn what_happens_is_counted() {
     let binding = b"\x00\x01\x00\x00\x21\x12\xa4\x42countedcount";
     client.send(binding).unwrap();
     client.recv(&mut [0; 128]).unwrap();
-    let counted = "callbox_turn_answers_total{result=\"binding\"} 1";
+    let counted = "callbox_turn_answers_total{method=\"binding\",code=\"success\"} 1";
     let end = clock::now() + PATIENCE;
     // Workers show their counters when they wake up.
     while !appliance.get("/metrics").contains(counted) {

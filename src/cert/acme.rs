@@ -129,7 +129,7 @@ impl Orders {
                         continue;
                     }
                 }
-                () = drain.begun() => return,
+                () = drain.announced() => return,
             }
             store.status().attempt(clock::unix_time());
             tracing::info!(
@@ -139,7 +139,7 @@ impl Orders {
             );
             let ordered = tokio::select! {
                 ordered = self.order(&store) => ordered,
-                () = drain.begun() => return,
+                () = drain.announced() => return,
             };
             let now = clock::unix_time();
             match ordered {

@@ -43,7 +43,7 @@ impl Watch {
             let asked = tokio::select! {
                 () = tokio::time::sleep(EVERY) => false,
                 () = hangup.notified() => true,
-                () = drain.begun() => return,
+                () = drain.announced() => return,
             };
             let now = Some(self.mark());
             if now == seen && trouble.is_over() && !asked {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{fs, io};
 
 use clap::Args;
@@ -38,6 +39,8 @@ pub fn settings(arguments: &Arguments) -> io::Result<Settings> {
         port => turn_port(TURN_PORT, port),
     };
     settings.tls = Tls::SelfSigned;
+    // Whoever presses Ctrl-C means it.
+    settings.drain_timeout = Duration::ZERO;
     settings.front.https = vec![wildcard(arguments.port)];
     settings.front.http = Vec::new();
     settings.turn.listen = vec![wildcard(turn)];

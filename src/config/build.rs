@@ -28,8 +28,8 @@ mod proxy;
 
 use credentials::{admin_token, extra_server, static_user, turn_secret};
 use forms::{
-    balancers, external_ip, level, message_size, origin_or_all, positive_duration, realm,
-    resume_window,
+    balancers, drain_timeout, external_ip, level, message_size, origin_or_all, positive_duration,
+    realm, resume_window,
 };
 use proxy::proxies;
 
@@ -51,6 +51,7 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
         host: reader.required("host", list(text(text::host))),
         external_ip: reader.required("external_ip", external_ip),
         state_dir: reader.path("state_dir").unwrap_or(state_dir),
+        drain_timeout: reader.required("drain_timeout", text(drain_timeout)),
         front: front(&mut reader),
         tls: Tls::SelfSigned,
         signaling: signaling(&mut reader),

@@ -21,6 +21,8 @@ pub struct Settings {
     pub external_ip: ExternalIp,
     /// Where secrets and certificates live.
     pub state_dir: PathBuf,
+    /// How long an appliance that ends waits for calls to end first; zero: not at all.
+    pub drain_timeout: Duration,
     /// `[front]`
     pub front: Front,
     /// `[tls]`

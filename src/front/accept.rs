@@ -16,7 +16,7 @@ use crate::net::clock;
 /// How often what goes on failing is worth a line in the log.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Accepts until the drain begins.
+/// Accepts until the end is announced.
 pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
     let Listener {
         socket,
@@ -27,7 +27,7 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
     let complaint = Rarely::default();
     loop {
         let accepted = tokio::select! {
-            () = door.drain.begun() => return,
+            () = door.drain.announced() => return,
             accepted = socket.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -46,7 +46,7 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
                     );
                 }
                 tokio::select! {
-                    () = door.drain.begun() => return,
+                    () = door.drain.announced() => return,
                     () = tokio::time::sleep(pause(failures)) => {}
                 }
                 failures = failures.saturating_add(1);
@@ -74,7 +74,9 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
                 continue;
             }
         };
-        door.stats.accepted.fetch_add(1, Ordering::Relaxed);
+        if let Some(accepted) = door.stats.accepted.get(role.index()) {
+            accepted.fetch_add(1, Ordering::Relaxed);
+        }
         let arrival = Arrival {
             stream,
             peer,

@@ -15,6 +15,7 @@ use tracing::{Instrument as _, Span, field};
 
 use super::Door;
 use super::accept::{Arrival, Permit};
+use super::handshake::Outcome;
 use super::route::{self, Inner, Outer, Role};
 use super::sniff;
 use crate::http::{self, Client, To};
@@ -102,7 +103,18 @@ async fn welcome(arrival: Arrival, role: Role, plain: To, door: &Door) -> Result
         }
         Outer::Tls => {
             let io = Prefixed::new(first, stream);
-            let tls = patiently(door, deadline, door.tls.accept(role, io)).await?;
+            let tls = patiently(door, deadline, door.tls.accept(role, io)).await;
+            let outcome = match &tls {
+                Ok(_) => Some(Outcome::Done),
+                Err(Ended::Slow) => Some(Outcome::Slow),
+                Err(Ended::Io(error)) => Some(Outcome::of(error)),
+                // It was we who gave up.
+                Err(_) => None,
+            };
+            if let Some(outcome) = outcome {
+                door.stats.handshakes.count(outcome);
+            }
+            let tls = tls?;
             protected(tls, peer, local, role, door, permit).await
         }
     }

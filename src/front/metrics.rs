@@ -3,16 +3,33 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Stats;
+use super::{Role, Stats};
 use crate::telemetry::metrics::{Page, Source};
 
 impl Source for Arc<Stats> {
     fn collect(&self, page: &mut Page<'_>) {
         let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        page.counter(
+        let accepted: Vec<_> = Role::ALL
+            .iter()
+            .zip(&self.accepted)
+            .map(|(role, count)| ([("listener", role.name())], read(count)))
+            .collect();
+        page.counters(
             "front_connections",
-            "TCP connections accepted and kept.",
-            read(&self.accepted),
+            "TCP connections accepted and kept, by what the listener is for.",
+            accepted.iter().map(|(labels, count)| (&labels[..], *count)),
+        );
+        let handshakes: Vec<_> = self
+            .handshakes
+            .iter()
+            .map(|(outcome, count)| ([("result", outcome.name())], count))
+            .collect();
+        page.counters(
+            "front_handshakes",
+            "TLS handshakes: ok, or why not.",
+            handshakes
+                .iter()
+                .map(|(labels, count)| (&labels[..], *count)),
         );
         page.counters(
             "front_shed_connections",
@@ -24,12 +41,14 @@ impl Source for Arc<Stats> {
         );
         page.counters(
             "front_routed_connections",
-            "What connections turned out to be: HTTP, TURN, too slow to say, or nothing of ours.",
+            "What connections turned out to be: HTTP, TURN, too slow to say, nothing of ours, or \
+             a balancer's without a good PROXY header.",
             [
                 (&[("to", "http")][..], read(&self.http)),
                 (&[("to", "turn")], read(&self.turn)),
                 (&[("to", "slow")], read(&self.slow)),
                 (&[("to", "refused")], read(&self.refused)),
+                (&[("to", "unintroduced")], read(&self.unintroduced)),
             ],
         );
         page.counter(

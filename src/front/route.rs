@@ -16,6 +16,25 @@ pub enum Role {
     Turn,
 }
 
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Https, Self::Http, Self::Turn];
+
+    /// How the log and the metrics page call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+            Self::Turn => "turn",
+        }
+    }
+
+    /// Its place in [`Role::ALL`].
+    pub(super) fn index(self) -> usize {
+        Self::ALL.iter().position(|role| *role == self).unwrap_or(0)
+    }
+}
+
 /// What to do with the bytes as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outer {

@@ -8,10 +8,19 @@ use crate::telemetry::metrics::{Page, Source};
 impl Source for Services {
     fn collect(&self, page: &mut Page<'_>) {
         let stats = self.stats();
-        page.counter(
+        page.counters(
             "http_websockets",
-            "WebSockets accepted.",
-            stats.websockets.load(Ordering::Relaxed),
+            "WebSockets asked for: accepted, or refused because a network opened too many.",
+            [
+                (
+                    &[("result", "accepted")][..],
+                    stats.websockets.load(Ordering::Relaxed),
+                ),
+                (
+                    &[("result", "limited")],
+                    stats.websockets_limited.load(Ordering::Relaxed),
+                ),
+            ],
         );
         page.counter(
             "http_foreign_origins",

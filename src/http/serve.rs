@@ -192,11 +192,12 @@ async fn drive<C>(
     let limits = &services.inner.limits;
     let (deadline, _) = activity.deadline(limits);
     let mut alarm = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
-    let mut begun = std::pin::pin!(drain.begun());
+    // Whoever asks again shall ask elsewhere; what has been asked is answered.
+    let mut announced = std::pin::pin!(drain.announced());
     let mut draining = false;
     let late = poll_fn(|cx| {
         activity.begin();
-        if !draining && begun.as_mut().poll(cx).is_ready() {
+        if !draining && announced.as_mut().poll(cx).is_ready() {
             draining = true;
             activity.note(Activity::drain_began);
             goodbye(connection);

@@ -159,6 +159,14 @@ impl<T: Payload> Rooms<T> {
         self.away
     }
 
+    /// How many rooms have two members or more who are there. Looks at every room.
+    pub fn calls(&self) -> usize {
+        self.rooms
+            .values()
+            .filter(|room| room.present() > 1)
+            .count()
+    }
+
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -383,7 +391,9 @@ impl<T: Payload> Rooms<T> {
     }
 
     fn refuse(&mut self, to: ConnectionId, room: RoomName, member: MemberId, why: Refusal) {
-        self.counters.refused += 1;
+        for (known, counter) in Refusal::ALL.iter().zip(&mut self.counters.refused) {
+            *counter += u64::from(*known == why);
+        }
         self.tell(to, Event::Refused { room, member, why });
     }
 

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::debug;
 
@@ -60,10 +60,10 @@ impl Hub {
         let stats = Arc::new(Stats::default());
         let owner = Owner {
             rooms: Rooms::new(limits(settings), SeatId::new(reception::random())),
-            outboxes: HashMap::new(),
+            connections: HashMap::new(),
             published: Counters::default(),
             stats: Arc::clone(&stats),
-            draining: false,
+            phase: Phase::Open,
         };
         drain.spawn(owner.run(commands, drain.clone()));
         Self {
@@ -111,8 +111,19 @@ impl Hub {
         &self.shared.reception
     }
 
-    /// Makes a connection known, so that it can be told things.
-    pub(super) async fn connect(&self) -> Result<Connection, Gone> {
+    /// How many rooms have two people or more in them who are not on their way elsewhere.
+    pub async fn calls(&self) -> usize {
+        let (reply, answer) = oneshot::channel();
+        match self.shared.mailbox.send(Command::Count(reply)).await {
+            Ok(()) => answer.await.unwrap_or(0),
+            // A hub that has ended has no rooms.
+            Err(_) => 0,
+        }
+    }
+
+    /// Makes a connection known, so that it can be told things. `resumes`: it can take its seat
+    /// again over another one.
+    pub(super) async fn connect(&self, resumes: bool) -> Result<Connection, Gone> {
         let number = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
         let settings = &self.shared.settings;
         let limits = outbox::Limits {
@@ -126,7 +137,7 @@ impl Hub {
             hub: self.clone(),
             known: false,
         };
-        connection.register().await
+        connection.register(resumes).await
     }
 }
 
@@ -205,9 +216,12 @@ impl Connection {
         self.known = false;
     }
 
-    async fn register(mut self) -> Result<Self, Gone> {
-        self.send(Command::Connect(self.id, Arc::clone(&self.outbox)))
-            .await?;
+    async fn register(mut self, resumes: bool) -> Result<Self, Gone> {
+        let known = Known {
+            outbox: Arc::clone(&self.outbox),
+            resumes,
+        };
+        self.send(Command::Connect(self.id, known)).await?;
         self.known = true;
         Ok(self)
     }
@@ -249,7 +263,7 @@ pub(super) struct Gone;
 /// What sessions ask of the hub.
 #[derive(Debug)]
 enum Command {
-    Connect(ConnectionId, Arc<Outbox>),
+    Connect(ConnectionId, Known),
     Join(ConnectionId, RoomName, MemberId, Terms),
     Resume(ConnectionId, Box<Ticket>, u64),
     Leave(ConnectionId, Claim),
@@ -259,25 +273,44 @@ enum Command {
     Notice(ConnectionId, Utf8Bytes),
     Acknowledge(ConnectionId, u64),
     Disconnect(ConnectionId, Departure),
+    Count(oneshot::Sender<usize>),
+}
+
+/// A connection that can be told things.
+#[derive(Debug)]
+struct Known {
+    outbox: Arc<Outbox>,
+    /// Its client can come back to its seat.
+    resumes: bool,
+}
+
+/// How much of the end has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Nobody comes in, and who can go elsewhere is sent there.
+    Leaving,
+    Ending,
 }
 
 /// What the task owns.
 struct Owner {
     rooms: Rooms<Utf8Bytes>,
-    outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    connections: HashMap<ConnectionId, Known>,
     published: Counters,
     stats: Arc<Stats>,
-    draining: bool,
+    phase: Phase,
 }
 
 impl Owner {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, drain: Drain) {
         let mut batch = Vec::with_capacity(BATCH);
-        while !(self.draining && self.outboxes.is_empty()) {
+        while !(self.phase == Phase::Ending && self.connections.is_empty()) {
             let timeout = self.rooms.poll_timeout();
             tokio::select! {
                 biased;
-                () = drain.begun(), if !self.draining => self.restart(),
+                () = drain.begun(), if self.phase != Phase::Ending => self.restart(),
+                () = drain.announced(), if self.phase == Phase::Open => self.send_away(),
                 () = until(timeout) => {
                     self.rooms.handle_timeout(clock::now());
                     self.deliver();
@@ -298,8 +331,8 @@ impl Owner {
         // Whoever had just come in learns it too.
         commands.close();
         while let Some(command) = commands.recv().await {
-            if let Command::Connect(_, outbox) = command {
-                outbox.cut(Cut::Restart);
+            if let Command::Connect(_, known) = command {
+                known.outbox.cut(Cut::Restart);
             }
         }
     }
@@ -307,19 +340,28 @@ impl Owner {
     /// Sends everybody away. All at once, before the first of them can disconnect: a call survives
     /// the loss of its signaling, but a client that hears `peer-leave` ends it, and nobody has left.
     fn restart(&mut self) {
-        self.draining = true;
-        for outbox in self.outboxes.values() {
-            outbox.cut(Cut::Restart);
+        self.phase = Phase::Ending;
+        for known in self.connections.values() {
+            known.outbox.cut(Cut::Restart);
+        }
+    }
+
+    /// Sends away those who find their seats again wherever they come back. The others would lose
+    /// theirs: they stay until their call is over or the end has come.
+    fn send_away(&mut self) {
+        self.phase = Phase::Leaving;
+        for known in self.connections.values().filter(|known| known.resumes) {
+            known.outbox.cut(Cut::Restart);
         }
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Connect(id, outbox) => {
-                if self.draining {
-                    outbox.cut(Cut::Restart);
+            Command::Connect(id, known) => {
+                if self.phase != Phase::Open {
+                    known.outbox.cut(Cut::Restart);
                 }
-                self.outboxes.insert(id, outbox);
+                self.connections.insert(id, known);
             }
             Command::Join(id, room, member, terms) => {
                 self.rooms.handle_join(id, room, member, terms);
@@ -336,8 +378,12 @@ impl Owner {
             Command::Notice(id, text) => self.rooms.handle_notice(id, text),
             Command::Acknowledge(id, upto) => self.rooms.handle_acknowledge(id, upto),
             Command::Disconnect(id, departure) => {
-                self.outboxes.remove(&id);
+                self.connections.remove(&id);
                 self.rooms.handle_disconnect(id, departure, clock::now());
+            }
+            Command::Count(reply) => {
+                // Whoever asked may have given up.
+                let _ = reply.send(self.rooms.calls());
             }
         }
     }
@@ -354,7 +400,7 @@ impl Owner {
                 Event::Refused { why, .. } => debug!(connection = to.number(), %why, "refused"),
                 _ => {}
             }
-            let Some(outbox) = self.outboxes.get(&to) else {
+            let Some(Known { outbox, .. }) = self.connections.get(&to) else {
                 continue;
             };
             if event == Event::Superseded {
@@ -368,7 +414,7 @@ impl Owner {
 
     fn publish(&mut self) {
         let stats = &self.stats;
-        Stats::set(&stats.connections, self.outboxes.len() as u64);
+        Stats::set(&stats.connections, self.connections.len() as u64);
         Stats::set(&stats.rooms, self.rooms.rooms() as u64);
         Stats::set(&stats.members, self.rooms.members() as u64);
         Stats::set(&stats.away, self.rooms.away() as u64);
@@ -376,7 +422,9 @@ impl Owner {
         if counters != self.published {
             self.published = counters;
             Stats::set(&stats.joined, counters.joined);
-            Stats::set(&stats.refused, counters.refused);
+            for (shown, counted) in stats.refused.iter().zip(counters.refused) {
+                Stats::set(shown, counted);
+            }
             Stats::set(&stats.relayed, counters.relayed);
             Stats::set(&stats.undeliverable, counters.undeliverable);
             Stats::set(&stats.resumed, counters.resumed);

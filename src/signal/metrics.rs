@@ -1,5 +1,6 @@
 //! Signaling's counters as metric families.
 
+use super::core::Refusal;
 use super::hub::Hub;
 use crate::telemetry::metrics::{Page, Source};
 
@@ -38,10 +39,16 @@ impl Source for Hub {
             ],
         );
         page.counter("signaling_joins", "Seats given.", stats.joined);
-        page.counter(
+        let refused: Vec<_> = Refusal::ALL
+            .iter()
+            .zip(stats.refused)
+            .map(|(why, count)| ([("reason", why.name())], count))
+            .chain([([("reason", "not_admitted")], stats.denied)])
+            .collect();
+        page.counters(
             "signaling_refused_joins",
-            "Joins refused: room full, id taken, too many rooms.",
-            stats.refused,
+            "Joins refused, by why.",
+            refused.iter().map(|(labels, count)| (&labels[..], *count)),
         );
         page.counter(
             "signaling_messages",

@@ -72,10 +72,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let dialect = visitor.dialect;
-    let connection = if drain.is_begun() {
+    let connection = if drain.is_announced() {
         None
     } else {
-        hub.connect().await.ok()
+        hub.connect(dialect.resumes()).await.ok()
     };
     let Some(connection) = connection else {
         return farewell::say(socket, dialect, End::Restart).await;
@@ -370,12 +370,18 @@ where
                 let reception = self.hub.reception();
                 match reception.admit(dialect, &room, member, token) {
                     Ok((member, terms)) => connection.join(room, member, terms).await,
-                    Err(why) => deny(connection, dialect, &why).await,
+                    Err(why) => {
+                        Stats::add(&self.hub.stats().denied);
+                        deny(connection, dialect, &why).await
+                    }
                 }
             }
             Request::Resume { ticket, received } => match self.hub.reception().ticket(&ticket) {
                 Ok(ticket) => connection.resume(ticket, received).await,
-                Err(why) => deny(connection, dialect, &why).await,
+                Err(why) => {
+                    Stats::add(&self.hub.stats().denied);
+                    deny(connection, dialect, &why).await
+                }
             },
             Request::Leave(claim) => connection.leave(claim).await,
             Request::Relay { claim, to } => connection.relay(claim, to, text).await,

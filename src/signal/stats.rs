@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::core::Refusal;
+
 /// Shared counters. Each is exact by itself; two read together may be a moment apart.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -10,7 +12,8 @@ pub struct Stats {
     pub(super) members: AtomicU64,
     pub(super) away: AtomicU64,
     pub(super) joined: AtomicU64,
-    pub(super) refused: AtomicU64,
+    pub(super) refused: [AtomicU64; Refusal::ALL.len()],
+    pub(super) denied: AtomicU64,
     pub(super) relayed: AtomicU64,
     pub(super) undeliverable: AtomicU64,
     pub(super) resumed: AtomicU64,
@@ -34,8 +37,10 @@ pub struct Snapshot {
     pub away: u64,
     /// Seats given since the start.
     pub joined: u64,
-    /// Joins refused: full, id taken, too many rooms.
-    pub refused: u64,
+    /// Joins refused by the rooms, by [`Refusal::ALL`].
+    pub refused: [u64; Refusal::ALL.len()],
+    /// Joins and resumes refused before the rooms were asked: no token, or not a good one.
+    pub denied: u64,
     /// Messages passed on.
     pub relayed: u64,
     /// Messages without a receiver, or not from who they said.
@@ -64,7 +69,8 @@ impl Stats {
             members: read(&self.members),
             away: read(&self.away),
             joined: read(&self.joined),
-            refused: read(&self.refused),
+            refused: self.refused.each_ref().map(read),
+            denied: read(&self.denied),
             relayed: read(&self.relayed),
             undeliverable: read(&self.undeliverable),
             resumed: read(&self.resumed),

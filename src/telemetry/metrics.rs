@@ -12,8 +12,34 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-/// The `Content-Type` of [`Metrics::encode`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::shutdown::Drain;
+
+/// How the page is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' own, which every tool reads.
+    Prometheus,
+    /// OpenMetrics, for those who ask for it.
+    OpenMetrics,
+}
+
+impl Format {
+    /// What an `Accept` header asks for.
+    pub fn accepted(accept: &str) -> Self {
+        match accept.contains("application/openmetrics-text") {
+            true => Self::OpenMetrics,
+            false => Self::Prometheus,
+        }
+    }
+
+    /// The `Content-Type`.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// Something that has numbers to show.
 pub trait Source: fmt::Debug + Send + Sync + 'static {
@@ -42,27 +68,58 @@ impl Metrics {
             .register_collector(Box::new(FromSource(source)));
     }
 
-    /// The page in the OpenMetrics text format.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
+    /// The page.
+    pub fn encode(&self, format: Format) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Prometheus => for_prometheus(&text),
+        })
     }
+}
+
+/// The same page in Prometheus' own format: a counter's family has the name of its samples there,
+/// with `_total`, and the end is not marked.
+fn for_prometheus(page: &str) -> String {
+    let mut text = String::with_capacity(page.len() + page.len() / 16);
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        let described = line
+            .strip_prefix("# HELP ")
+            .and_then(|rest| rest.split_once(' '));
+        let counter = |name: &str, kind: Option<&&str>| {
+            kind.is_some_and(|kind| **kind == format!("# TYPE {name} counter"))
+        };
+        match described {
+            Some((name, help)) if counter(name, lines.peek()) => {
+                lines.next();
+                text += &format!("# HELP {name}_total {help}\n# TYPE {name}_total counter\n");
+            }
+            _ if line == "# EOF" => {}
+            _ => {
+                text += line;
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 /// A label's name and value.
 pub type Label = (&'static str, &'static str);
 
 /// The process itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Process {
     started: Duration,
+    drain: Drain,
 }
 
 impl Process {
-    /// `started`: since the Unix epoch.
-    pub fn new(started: Duration) -> Self {
-        Self { started }
+    /// `started`: since the Unix epoch; `drain`: what is to say whether it ends.
+    pub fn new(started: Duration, drain: Drain) -> Self {
+        Self { started, drain }
     }
 }
 
@@ -77,6 +134,11 @@ impl Source for Process {
             "start_time_seconds",
             "When the process started, in seconds since the Unix epoch.",
             self.started.as_secs_f64(),
+        );
+        page.gauge(
+            "draining",
+            "1 once no new callers are taken, because the process is about to end.",
+            f64::from(u8::from(self.drain.is_begun())),
         );
     }
 }
@@ -185,11 +247,11 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_open_metrics() {
+    fn the_page_comes_in_two_formats() {
         let mut metrics = Metrics::default();
         metrics.add(Two);
         assert_eq!(
-            metrics.encode().unwrap(),
+            metrics.encode(Format::OpenMetrics).unwrap(),
             "# HELP callbox_calls Calls made.\n\
              # TYPE callbox_calls counter\n\
              callbox_calls_total 3\n\
@@ -199,5 +261,22 @@ mod tests {
              callbox_ports{state=\"used\"} 2.0\n\
              # EOF\n"
         );
+        assert_eq!(
+            metrics.encode(Format::Prometheus).unwrap(),
+            "# HELP callbox_calls_total Calls made.\n\
+             # TYPE callbox_calls_total counter\n\
+             callbox_calls_total 3\n\
+             # HELP callbox_ports Ports.\n\
+             # TYPE callbox_ports gauge\n\
+             callbox_ports{state=\"free\"} 1.0\n\
+             callbox_ports{state=\"used\"} 2.0\n"
+        );
+    }
+
+    #[test]
+    fn open_metrics_is_for_those_who_ask() {
+        let scraper = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+        assert_eq!(Format::accepted(scraper), Format::OpenMetrics);
+        assert_eq!(Format::accepted("*/*"), Format::Prometheus);
     }
 }

@@ -27,13 +27,13 @@ pub mod timers;
 pub use auth::Credentials;
 pub use connections::ConnectionId;
 pub use discovery::Discovery;
-pub use host::{BindError, ConnectError, Event, Host};
+pub use host::{BindError, ConnectError, EndReason, Event, Host};
 pub use icmp::IcmpError;
 pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;
 pub use requests::Direction;
 pub use server::{Action, Config, Header, Incoming, Link, Now, Origin, RelayId, Server, Transport};
-pub use stats::{ByTransport, Stats, Traffic};
+pub use stats::{Answers, ByTransport, Stats, Traffic};
 
 #[cfg(test)]
 mod tests;

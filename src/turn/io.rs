@@ -20,6 +20,9 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::net::clock;
 use crate::net::stream::{ClientStream, TurnSink};
@@ -27,6 +30,7 @@ use crate::net::stream::{ClientStream, TurnSink};
 use super::core::{Config, Pool, Stats};
 use directory::Directory;
 use mailbox::{Mail, Mailbox};
+use metrics::Shown;
 
 pub use metrics::TurnMetrics;
 
@@ -50,7 +54,7 @@ pub struct Plan {
 pub struct Workers {
     mailboxes: Arc<[Mailbox]>,
     threads: Vec<JoinHandle<()>>,
-    stats: Arc<[Mutex<Stats>]>,
+    stats: Arc<[Mutex<Shown>]>,
     pool: Arc<Mutex<Pool>>,
 }
 
@@ -63,7 +67,7 @@ pub fn start(plan: Plan) -> io::Result<Workers> {
         .into_iter()
         .unzip();
     let mailboxes: Arc<[Mailbox]> = mailboxes.into();
-    let stats: Arc<[Mutex<Stats>]> = (0..count).map(|_| Mutex::default()).collect();
+    let stats: Arc<[Mutex<Shown>]> = (0..count).map(|_| Mutex::default()).collect();
     let pool = Arc::new(Mutex::new(plan.pool));
     let directory = Arc::new(Directory::default());
     let mut workers = Workers {
@@ -116,6 +120,17 @@ impl Workers {
         }
     }
 
+    /// Leaves the UDP listeners to another process: every allocation stays, with a socket of its own
+    /// for its client. False if a worker did not do so in time.
+    pub async fn hand_over(&self, within: Duration) -> bool {
+        asked(&self.mailboxes, Mail::HandOver, within).await
+    }
+
+    /// Asks the workers whether they are alive.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.mailboxes))
+    }
+
     /// Ends all allocations and waits for the threads.
     pub fn stop(self) {
         for mailbox in self.mailboxes.iter() {
@@ -145,7 +160,42 @@ impl Workers {
     pub fn stats(&self) -> Vec<Stats> {
         self.stats
             .iter()
-            .map(|stats| *stats.lock().unwrap_or_else(PoisonError::into_inner))
+            .map(|stats| stats.lock().unwrap_or_else(PoisonError::into_inner).core)
             .collect()
     }
+}
+
+/// See [`Workers::pulse`].
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<[Mailbox]>);
+
+impl Pulse {
+    /// Whether every worker takes its mail.
+    pub async fn is_felt(&self, within: Duration) -> bool {
+        asked(&self.0, Mail::Hail, within).await
+    }
+}
+
+/// Whether every worker has answered.
+async fn asked(
+    mailboxes: &[Mailbox],
+    mail: fn(oneshot::Sender<()>) -> Mail,
+    within: Duration,
+) -> bool {
+    let ask = |mailbox: &Mailbox| {
+        let (reply, answer) = oneshot::channel();
+        mailbox.send(mail(reply));
+        answer
+    };
+    let answers: Vec<_> = mailboxes.iter().map(ask).collect();
+    let all = async {
+        for answer in answers {
+            // A letter that found the box full is dropped, and the wish for an answer with it.
+            if answer.await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(within, all).await.unwrap_or(false)
 }

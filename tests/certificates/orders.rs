@@ -39,7 +39,7 @@ fn an_authority_that_is_away_is_seen_in_readyz_and_metrics_and_a_restart_is_no_w
     let metrics = callbox.ask("/metrics").unwrap();
     for family in [
         "callbox_certificate_failures_total 1\n",
-        "callbox_certificate_not_after_seconds{source=\"self-signed\"} ",
+        "callbox_certificate_not_after_timestamp_seconds{source=\"self-signed\"} ",
         "callbox_certificate_publicly_valid 0",
     ] {
         assert!(metrics.contains(family), "{family}: {metrics}");

@@ -383,6 +383,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         host: Vec::new(),
         external_ip: ExternalIp::Auto,
+        drain_timeout: PATIENCE,
         state_dir: PathBuf::new(),
         front: Front {
             https: Vec::new(),

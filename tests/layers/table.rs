@@ -28,7 +28,7 @@ const TABLE: &[Row] = &[
     module(0, "signal::core", &[]),
     module(0, "signal::access", &["signal::core"]),
     module(0, "signal::dialect", &["signal::access", "signal::core"]),
-    module(0, "signal::stats", &[]),
+    module(0, "signal::stats", &["signal::core"]),
     module(0, "signal::ticket", &["signal::core"]),
     module(0, "ice", &[]),
     module(0, "limit", &[]),
@@ -56,7 +56,7 @@ const TABLE: &[Row] = &[
     module(1, "cluster", &["net", "net::clock", "shutdown"]),
     module(1, "assets", &["net::clock"]),
     module(1, "config", &[]),
-    module(1, "telemetry", &[]),
+    module(1, "telemetry", &["shutdown"]),
     module(1, "shutdown", &[]),
     // 2: drivers.
     module(2, "turn", &[]),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Server, settings};
+use crate::harness::{Client, Server, settings};
 
 #[tokio::test]
 async fn everybody_is_told_of_a_restart_and_nobody_that_their_peer_left() {
@@ -65,5 +65,27 @@ async fn what_was_already_said_is_still_delivered() {
     server.stats_become(|now| now.relayed == 1).await;
     server.drain.begin();
     assert_eq!(second.hears_text().await, answer);
+    assert_eq!(second.is_closed().await.0, 1012);
+}
+
+#[tokio::test]
+async fn before_the_end_only_those_are_sent_away_who_can_take_their_seats_elsewhere() {
+    let server = Server::start(settings()).await;
+    let (mut first, mut second) = server.pair("123").await;
+    let mut native = Client::native_at(server.address).await;
+    server.drain.announce();
+    assert_eq!(native.is_closed().await.0, 1012);
+    assert_eq!(server.hub.calls().await, 1);
+    let offer = r#"{"cmd":"offer","roomId":"123","uid":"a","remoteUid":"b","msg":"x"}"#;
+    first.say(offer).await;
+    assert_eq!(second.hears_text().await, offer);
+    let mut newcomer = server.client().await;
+    assert_eq!(newcomer.is_closed().await.0, 1012);
+    first
+        .say(r#"{"cmd":"leave","roomId":"123","uid":"a"}"#)
+        .await;
+    second.hears_cmd("peer-leave", "a").await;
+    assert_eq!(server.hub.calls().await, 0);
+    server.drain.begin();
     assert_eq!(second.is_closed().await.0, 1012);
 }

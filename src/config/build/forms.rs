@@ -74,6 +74,14 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, TextError> {
     }
 }
 
+/// A call that lasts longer than a week is one that nobody has noticed.
+pub(super) fn drain_timeout(text: &str) -> Result<Duration, TextError> {
+    match text::duration(text)? {
+        timeout if timeout <= Duration::from_secs(7 * 24 * 3600) => Ok(timeout),
+        _ => Err(TextError::Value("must not be longer than 168h".to_owned())),
+    }
+}
+
 /// A seat that nobody sits in is one that nobody else can have.
 pub(super) fn resume_window(text: &str) -> Result<Duration, TextError> {
     match text::duration(text)? {

@@ -256,6 +256,30 @@ pub enum Refusal {
     AlreadyJoined,
 }
 
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Full,
+        Self::MemberTaken,
+        Self::TooManyRooms,
+        Self::Locked,
+        Self::NoSuchRoom,
+        Self::AlreadyJoined,
+    ];
+
+    /// How the log and the metrics page call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::MemberTaken => "id_taken",
+            Self::TooManyRooms => "too_many_rooms",
+            Self::Locked => "locked",
+            Self::NoSuchRoom => "no_such_room",
+            Self::AlreadyJoined => "already_joined",
+        }
+    }
+}
+
 /// Why a message went nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -298,8 +322,8 @@ pub enum Recipient {
 pub struct Counters {
     /// Seats given.
     pub joined: u64,
-    /// Joins refused.
-    pub refused: u64,
+    /// Joins refused, by [`Refusal::ALL`].
+    pub refused: [u64; Refusal::ALL.len()],
     /// Messages passed on.
     pub relayed: u64,
     /// Messages that had no receiver, or did not come from who they said.

@@ -44,6 +44,12 @@ impl<T> Room<T> {
         self.members.len()
     }
 
+    /// Members who are not away.
+    pub(super) fn present(&self) -> usize {
+        let connected = |member: &&Member<T>| member.connection.is_some();
+        self.members.iter().filter(connected).count()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

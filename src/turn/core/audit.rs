@@ -45,7 +45,7 @@ impl Server {
         assert_eq!(self.by_port.each_ref().map(|ports| ports.len()), relays);
         let stats = self.stats;
         assert_eq!(
-            stats.allocations_made - stats.allocations_ended,
+            stats.allocations_made - stats.allocations_ended.total(),
             allocations as u64
         );
         assert!(allocations == 0 || self.poll_timeout().is_some());

@@ -5,7 +5,7 @@
 
 use crate::turn::stun::address::{self, MAX_LEN};
 use crate::turn::stun::header::HEADER_LEN;
-use crate::turn::stun::{AttributeType, Classic};
+use crate::turn::stun::{AttributeType, Classic, ErrorCode, Method};
 
 use super::server::{Action, Now, Origin, Server, Transport};
 
@@ -61,7 +61,7 @@ impl Server {
                 let mapped = origin.mapped();
                 let len = address::encode(mapped.ip(), mapped.port(), &mut value);
                 out.put(AttributeType::MAPPED_ADDRESS, &value[..len]);
-                self.stats.bindings += 1;
+                self.stats.answers.success(Method::BINDING);
                 SUCCESS
             }
             Some(attribute) => {
@@ -69,7 +69,8 @@ impl Server {
                 let [high, low] = attribute.kind.0.to_be_bytes();
                 out.put(AttributeType::ERROR_CODE, &UNKNOWN_ATTRIBUTE);
                 out.put(AttributeType::UNKNOWN_ATTRIBUTES, &[high, low, high, low]);
-                self.stats.errors += 1;
+                let code = ErrorCode::UnknownAttribute;
+                self.stats.answers.error(Method::BINDING, code);
                 ERROR
             }
         };

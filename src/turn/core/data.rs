@@ -15,7 +15,7 @@ use crate::turn::stun::{AttributeType, Class, Message, Method, TransactionId, Wr
 
 use super::allocation::{Allocation, Reach};
 use super::host::Host;
-use super::policy::Verdict;
+use super::policy::{Rule, Verdict};
 use super::pool::index;
 use super::server::{Action, Header, Link, Origin, Server};
 
@@ -91,7 +91,12 @@ impl Server {
         }
         // The permission was judged for the address; the port counts too.
         if peer.port() == 0 || self.config.policy.is_own_listener(peer) {
-            return self.refused_peer();
+            let rule = if peer.port() == 0 {
+                Rule::Port
+            } else {
+                Rule::OwnListener
+            };
+            return self.refused_peer(rule);
         }
         self.relay_out(now, slot, peer, data, dont_fragment, host)
     }
@@ -190,7 +195,7 @@ impl Server {
             return self.not_permitted();
         }
         if self.config.policy.is_own_listener(source) {
-            return self.refused_peer();
+            return self.refused_peer(Rule::OwnListener);
         }
         // The socket may have been closed while its last datagrams were being read.
         let reach = self
@@ -199,7 +204,7 @@ impl Server {
             .and_then(|allocation| allocation.permission(source.ip(), now));
         match reach {
             Some(Reach::Anywhere) => self.relay_in(now, slot, source, 0..len),
-            Some(Reach::InternalOnly) => self.refused_peer(),
+            Some(Reach::InternalOnly) => self.refused_peer(Rule::OwnAddress),
             None => self.not_permitted(),
         }
     }
@@ -268,8 +273,8 @@ impl Server {
         SocketAddr::new(ip, peer.port())
     }
 
-    pub(super) fn refused_peer(&mut self) -> Action {
-        self.stats.refused_peers += 1;
+    pub(super) fn refused_peer(&mut self, rule: Rule) -> Action {
+        self.stats.refused_peers.count(rule);
         Action::Nothing
     }
 

@@ -117,4 +117,28 @@ pub enum EndReason {
     Closed,
     /// The server is stopping.
     Stopped,
+    /// The operator ended it.
+    Operator,
+}
+
+impl EndReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Released,
+        Self::Expired,
+        Self::Closed,
+        Self::Stopped,
+        Self::Operator,
+    ];
+
+    /// How the log and the metrics page call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Closed => "closed",
+            Self::Stopped => "stopped",
+            Self::Operator => "operator",
+        }
+    }
 }

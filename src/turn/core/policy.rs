@@ -21,8 +21,36 @@ pub enum Rule {
     Configured,
     /// An address and port where this process itself listens.
     OwnListener,
+    /// An address of this machine where no relay of ours is.
+    OwnAddress,
     /// A port nobody can have.
     Port,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Loopback,
+        Self::Metadata,
+        Self::SpecialPurpose,
+        Self::Configured,
+        Self::OwnListener,
+        Self::OwnAddress,
+        Self::Port,
+    ];
+
+    /// How the log and the metrics page call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::Metadata => "metadata",
+            Self::SpecialPurpose => "special_purpose",
+            Self::Configured => "deny_peers",
+            Self::OwnListener => "own_listener",
+            Self::OwnAddress => "own_address",
+            Self::Port => "port",
+        }
+    }
 }
 
 /// What may be done with a peer.

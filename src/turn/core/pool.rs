@@ -110,6 +110,11 @@ impl Pool {
         self.ports[index(family)].release(port);
     }
 
+    /// Ports of each family in all.
+    pub fn size(&self) -> u32 {
+        self.ports[index(Family::V4)].count
+    }
+
     /// Ports left in a family.
     pub fn free(&self, family: Family) -> u32 {
         self.ports[index(family)].free

@@ -18,7 +18,7 @@ use super::allocation::{ChannelError, MAX_PERMISSIONS, Reach};
 use super::auth::{Authenticated, PASSWORD_ALGORITHMS, Refusal};
 use super::host::{EndReason, Host};
 use super::nonce::Form;
-use super::policy::Verdict;
+use super::policy::{Rule, Verdict};
 use super::pool::index;
 use super::reply;
 use super::server::{Action, DEFAULT_LIFETIME, MAX_LIFETIME, Now, Origin, Server, Transport};
@@ -92,7 +92,7 @@ impl Server {
             answer,
         };
         if let Some(unknown) = Unknown::of(request) {
-            self.stats.errors += 1;
+            self.count_error(request, ErrorCode::UnknownAttribute);
             let seal = Some((&auth.key, auth.seal));
             return unknown.refuse(request, exchange.answer, seal);
         }
@@ -105,8 +105,10 @@ impl Server {
             _ => self.channel_bind(&mut exchange),
         };
         match outcome {
+            // Said later, when the peer has answered.
+            Ok(Action::Nothing) => Action::Nothing,
             Ok(action) => {
-                self.stats.successes += 1;
+                self.stats.answers.success(request.method());
                 action
             }
             // A credential that is over: the client is told what it would be told without one.
@@ -118,7 +120,7 @@ impl Server {
                 exchange.answer,
             ),
             Err(code) => {
-                self.stats.errors += 1;
+                self.count_error(request, code);
                 let seal = Some((&auth.key, auth.seal));
                 reply::error(request, code, exchange.answer, seal, |_| {})
             }
@@ -141,7 +143,6 @@ impl Server {
         if !self.may_answer(now, origin) {
             return Action::Nothing;
         }
-        self.stats.challenges += 1;
         let limit = match origin.transport {
             Transport::Udp => MAX_AMPLIFICATION * request.as_bytes().len(),
             // An address that finished a handshake is not forged.
@@ -160,9 +161,11 @@ impl Server {
                 }
             });
             if matches!(action, Action::Answer(len) if len <= limit) {
+                self.count_error(request, refusal.code());
                 return action;
             }
         }
+        self.count_error(request, ErrorCode::BadRequest);
         reply::error(request, ErrorCode::BadRequest, answer, None, |_| {})
     }
 
@@ -177,8 +180,12 @@ impl Server {
         if !self.may_answer(now, origin) {
             return Action::Nothing;
         }
-        self.stats.errors += 1;
+        self.count_error(request, ErrorCode::BadRequest);
         reply::error(request, ErrorCode::BadRequest, answer, None, |_| {})
+    }
+
+    fn count_error(&mut self, request: &Message<'_>, code: ErrorCode) {
+        self.stats.answers.error(request.method(), code);
     }
 
     pub(super) fn may_answer(&mut self, now: Now, origin: &Origin) -> bool {
@@ -255,7 +262,7 @@ impl Server {
             let reach = match self.config.policy.address(ip) {
                 Verdict::Allowed => Reach::Anywhere,
                 Verdict::InternalOnly => Reach::InternalOnly,
-                Verdict::Denied(_) => return Err(self.forbid()),
+                Verdict::Denied(rule) => return Err(self.forbid(rule)),
             };
             if peers.contains(&(ip, reach)) {
                 continue;
@@ -300,7 +307,7 @@ impl Server {
         let reach = match self.config.policy.peer(peer) {
             Verdict::Allowed => Reach::Anywhere,
             Verdict::InternalOnly => Reach::InternalOnly,
-            Verdict::Denied(_) => return Err(self.forbid()),
+            Verdict::Denied(rule) => return Err(self.forbid(rule)),
         };
         let now = exchange.now.instant;
         let allocation = self
@@ -338,8 +345,8 @@ impl Server {
             .ok_or(ErrorCode::PeerAddressFamilyMismatch)
     }
 
-    fn forbid(&mut self) -> ErrorCode {
-        self.stats.refused_peers += 1;
+    fn forbid(&mut self, rule: Rule) -> ErrorCode {
+        self.stats.refused_peers.count(rule);
         ErrorCode::Forbidden
     }
 }

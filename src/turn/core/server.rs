@@ -384,6 +384,12 @@ impl Server {
         self.by_link.contains_key(&link)
     }
 
+    /// The clients that have an allocation, and how they are reached.
+    pub fn clients(&self) -> Vec<Origin> {
+        let allocations = self.slots.iter().flatten();
+        allocations.map(|allocation| allocation.origin).collect()
+    }
+
     /// What has been counted.
     pub fn stats(&self) -> Stats {
         self.stats
@@ -480,7 +486,7 @@ impl Server {
         }
         let account = self.config.credentials.account(&allocation.username);
         host.pool(|pool| pool.quota.release(account));
-        self.stats.allocations_ended += 1;
+        self.stats.allocations_ended.count(reason);
         if let Some(relayed) = allocation.advertised() {
             host.event(Event::Ended {
                 client: allocation.origin.client,

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use crate::net::stream::ClientStream;
 use crate::net::sys;
 
@@ -39,13 +41,21 @@ pub(super) enum Mail {
     Packets(Packets),
     /// No new allocations.
     Drain,
+    /// Another process reads the listeners once this is answered.
+    HandOver(oneshot::Sender<()>),
+    /// Are you there?
+    Hail(oneshot::Sender<()>),
 }
 
 impl Mail {
     fn bytes(&self) -> usize {
         match self {
             Self::Packets(packets) => packets.bytes.len(),
-            Self::Stream(_) | Self::Moved { .. } | Self::Drain => 0,
+            Self::Stream(_)
+            | Self::Moved { .. }
+            | Self::Drain
+            | Self::HandOver(_)
+            | Self::Hail(_) => 0,
         }
     }
 }
@@ -117,16 +127,17 @@ pub(super) fn new(worker: u16) -> io::Result<(Mailbox, Inbox)> {
 }
 
 impl Mailbox {
-    /// Puts a letter in, or drops it when the box is full.
-    pub(super) fn send(&self, mail: Mail) {
+    /// Puts a letter in, or drops it when the box is full: false.
+    pub(super) fn send(&self, mail: Mail) -> bool {
         let bytes = mail.bytes();
-        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= CAPACITY_BYTES
-            && self.sender.try_send(mail).is_ok()
-        {
+        let sent = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= CAPACITY_BYTES
+            && self.sender.try_send(mail).is_ok();
+        if sent {
             sys::notify(self.bell.as_fd());
         } else {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
         }
+        sent
     }
 
     /// Gives the worker back what it had filled and others have read. It is not woken for it.

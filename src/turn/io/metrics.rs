@@ -3,18 +3,37 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::telemetry::metrics::{Page, Source};
-use crate::turn::core::{ByTransport, Pool, Stats, Traffic};
+use crate::turn::core::{Answers, ByTransport, EndReason, Pool, Rule, Stats, Traffic};
+use crate::turn::stun::ErrorCode;
 use crate::turn::stun::address::Family;
+
+/// What a worker shows of its counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shown {
+    pub(super) core: Stats,
+    pub(super) dropped: Dropped,
+}
+
+/// Packets that the driver could not pass on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dropped {
+    /// The kernel refused them.
+    pub(super) not_sent: u64,
+    /// The client's stream is full.
+    pub(super) slow_client: u64,
+    /// The other worker's mailbox is full.
+    pub(super) busy_worker: u64,
+}
 
 /// Counters of all workers, and the ports and quotas that they share.
 #[derive(Clone, Debug)]
 pub struct TurnMetrics {
-    stats: Arc<[Mutex<Stats>]>,
+    stats: Arc<[Mutex<Shown>]>,
     pool: Arc<Mutex<Pool>>,
 }
 
 impl TurnMetrics {
-    pub(super) fn new(stats: Arc<[Mutex<Stats>]>, pool: Arc<Mutex<Pool>>) -> Self {
+    pub(super) fn new(stats: Arc<[Mutex<Shown>]>, pool: Arc<Mutex<Pool>>) -> Self {
         Self { stats, pool }
     }
 
@@ -27,12 +46,58 @@ impl TurnMetrics {
             .allocations()
     }
 
+    fn each(&self) -> impl Iterator<Item = Shown> + '_ {
+        let stats = self.stats.iter();
+        stats.map(|stats| *stats.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Sum of a counter over the workers.
     fn sum(&self, counter: impl Fn(&Stats) -> u64) -> u64 {
-        self.stats
+        self.each().map(|shown| counter(&shown.core)).sum()
+    }
+
+    fn answers(&self, page: &mut Page<'_>) {
+        let mut all = Answers::default();
+        for shown in self.each() {
+            all.add(&shown.core.answers);
+        }
+        // Each is there from the start: what is rare would else come into being with its first
+        // increment, which a rate does not see.
+        let rows: Vec<_> = all
             .iter()
-            .map(|stats| counter(&stats.lock().unwrap_or_else(PoisonError::into_inner)))
-            .sum()
+            .map(|row| {
+                let code = row.code.map_or("success", code_name);
+                ([("method", row.name), ("code", code)], row.count)
+            })
+            .collect();
+        page.counters(
+            "turn_answers",
+            "Requests answered, by method and error code.",
+            rows.iter()
+                .map(|(labels, count)| (labels.as_slice(), *count)),
+        );
+    }
+
+    /// Counters told apart by one label.
+    fn labelled<T: Copy>(
+        &self,
+        page: &mut Page<'_>,
+        (name, help): (&str, &str),
+        label: &'static str,
+        all: &[T],
+        value: impl Fn(T) -> &'static str,
+        counter: impl Fn(&Shown, usize) -> u64,
+    ) {
+        let rows: Vec<_> = all
+            .iter()
+            .enumerate()
+            .map(|(at, it)| {
+                let sum = self.each().map(|shown| counter(&shown, at)).sum();
+                ([(label, value(*it))], sum)
+            })
+            .collect();
+        let rows = rows.iter().map(|(labels, sum)| (labels.as_slice(), *sum));
+        page.counters(name, help, rows);
     }
 
     fn relayed(&self, page: &mut Page<'_>, name: &str, help: &str, part: impl Fn(&Traffic) -> u64) {
@@ -72,10 +137,26 @@ impl Source for TurnMetrics {
             "Allocations made since the start.",
             self.sum(|stats| stats.allocations_made),
         );
-        let (v4, v6) = {
+        self.labelled(
+            page,
+            (
+                "turn_allocations_ended",
+                "Allocations ended since the start, by why.",
+            ),
+            "reason",
+            &EndReason::ALL,
+            EndReason::name,
+            |shown, at| nth(shown.core.allocations_ended.iter(), at),
+        );
+        let (size, v4, v6) = {
             let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-            (pool.free(Family::V4), pool.free(Family::V6))
+            (pool.size(), pool.free(Family::V4), pool.free(Family::V6))
         };
+        page.gauge(
+            "turn_relay_ports",
+            "Relay ports of each address family, taken or not.",
+            f64::from(size),
+        );
         page.gauges(
             "turn_relay_ports_free",
             "Relay ports that are left, by address family.",
@@ -101,22 +182,7 @@ impl Source for TurnMetrics {
             "Packets from one allocation of this server to another, delivered inside the process.",
             self.sum(|stats| stats.internal),
         );
-        page.counters(
-            "turn_answers",
-            "Requests answered: binding, success, challenge (401 and 438), any other error.",
-            [
-                (
-                    &[("result", "binding")][..],
-                    self.sum(|stats| stats.bindings),
-                ),
-                (&[("result", "success")], self.sum(|stats| stats.successes)),
-                (
-                    &[("result", "challenge")],
-                    self.sum(|stats| stats.challenges),
-                ),
-                (&[("result", "error")], self.sum(|stats| stats.errors)),
-            ],
-        );
+        self.answers(page);
         page.counter(
             "turn_unanswered",
             "Unauthenticated requests left unanswered: too many from one network, or the answer \
@@ -128,10 +194,16 @@ impl Source for TurnMetrics {
             "Bytes that are no message, or a message that nobody should send.",
             self.sum(|stats| stats.malformed),
         );
-        page.counter(
-            "turn_refused_peers",
-            "Requests and packets refused by the peer policy.",
-            self.sum(|stats| stats.refused_peers),
+        self.labelled(
+            page,
+            (
+                "turn_refused_peers",
+                "Requests and packets refused by the peer policy, by its rule.",
+            ),
+            "rule",
+            &Rule::ALL,
+            Rule::name,
+            |shown, at| nth(shown.core.refused_peers.iter(), at),
         );
         page.counter(
             "turn_icmp_errors",
@@ -143,9 +215,12 @@ impl Source for TurnMetrics {
             "TCP connections made with peers.",
             self.sum(|stats| stats.connections_made),
         );
+        let dropped =
+            |part: fn(&Dropped) -> u64| self.each().map(|shown| part(&shown.dropped)).sum();
         page.counters(
             "turn_dropped_packets",
-            "Packets dropped: no permission or channel, or above a bandwidth limit.",
+            "Packets dropped: no permission or channel, above a bandwidth limit, refused by the \
+             kernel, or a queue was full.",
             [
                 (
                     &[("reason", "not_permitted")][..],
@@ -155,7 +230,45 @@ impl Source for TurnMetrics {
                     &[("reason", "over_rate")],
                     self.sum(|stats| stats.over_rate),
                 ),
+                (
+                    &[("reason", "not_sent")],
+                    dropped(|dropped| dropped.not_sent),
+                ),
+                (
+                    &[("reason", "slow_client")],
+                    dropped(|dropped| dropped.slow_client),
+                ),
+                (
+                    &[("reason", "busy_worker")],
+                    dropped(|dropped| dropped.busy_worker),
+                ),
             ],
         );
+    }
+}
+
+fn nth<T>(mut counters: impl Iterator<Item = (T, u64)>, at: usize) -> u64 {
+    counters.nth(at).map_or(0, |(_, count)| count)
+}
+
+/// Codes as label values, which live as long as the program.
+const fn code_name(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::TryAlternate => "300",
+        ErrorCode::BadRequest => "400",
+        ErrorCode::Unauthenticated => "401",
+        ErrorCode::Forbidden => "403",
+        ErrorCode::UnknownAttribute => "420",
+        ErrorCode::AllocationMismatch => "437",
+        ErrorCode::StaleNonce => "438",
+        ErrorCode::AddressFamilyNotSupported => "440",
+        ErrorCode::WrongCredentials => "441",
+        ErrorCode::UnsupportedTransport => "442",
+        ErrorCode::PeerAddressFamilyMismatch => "443",
+        ErrorCode::ConnectionAlreadyExists => "446",
+        ErrorCode::ConnectionTimeoutOrFailure => "447",
+        ErrorCode::AllocationQuotaReached => "486",
+        ErrorCode::ServerError => "500",
+        ErrorCode::InsufficientCapacity => "508",
     }
 }

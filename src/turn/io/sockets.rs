@@ -16,6 +16,7 @@ use crate::turn::stun::address::Family;
 use super::directory::Directory;
 use super::peers::Peers;
 use super::worker::Token;
+use super::worker::hand_over::Left;
 
 /// Listening and relay sockets of one worker.
 pub(super) struct Sockets {
@@ -27,6 +28,8 @@ pub(super) struct Sockets {
     opened: u32,
     /// Connections with peers.
     pub(super) peers: Peers,
+    /// Of clients that stay here when the listeners have gone to another process.
+    pub(super) left: Vec<Option<Left>>,
     workers: u16,
     directory: Arc<Directory>,
     pool: Arc<Mutex<Pool>>,
@@ -63,6 +66,7 @@ impl Sockets {
             relay_bind,
             opened: 0,
             peers: Peers::default(),
+            left: Vec::new(),
             workers,
             directory,
             pool,
@@ -72,6 +76,10 @@ impl Sockets {
 
     pub(super) fn relay(&self, id: RelayId) -> Option<&Relay> {
         self.relays.get(id.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn left(&self, at: u32) -> Option<&Left> {
+        self.left.get(at as usize)?.as_ref()
     }
 
     fn open(&mut self, id: RelayId, family: Family, port: u16) -> io::Result<()> {

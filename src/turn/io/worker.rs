@@ -13,12 +13,11 @@ use crate::net::clock;
 use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
 use crate::net::udp::{Arena, DatagramSocket};
 use crate::turn::core::timers::Wheel;
-use crate::turn::core::{
-    Action, Config, Link, Now, Origin, Pool, RelayId, Server, Stats, Transport,
-};
+use crate::turn::core::{Action, Config, Link, Now, Origin, Pool, RelayId, Server, Transport};
 
 use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
+use super::metrics::{Dropped, Shown};
 use super::outbox::{Outbox, Way};
 use super::sockets::Sockets;
 use super::stream::{Buffers, Stream};
@@ -27,6 +26,7 @@ use streams::{push, stream_mut};
 
 mod connections;
 mod errors;
+pub(super) mod hand_over;
 mod streams;
 
 /// Batches read from one listener before the others get their turn.
@@ -49,6 +49,7 @@ pub(super) enum Token {
     Stream(u32),
     PeerListener(u32),
     Peer(u32),
+    Client(u32),
     Mail,
 }
 
@@ -61,6 +62,7 @@ impl Token {
             Self::Mail => 3 << 32,
             Self::PeerListener(at) => 4 << 32 | u64::from(at),
             Self::Peer(at) => 5 << 32 | u64::from(at),
+            Self::Client(at) => 6 << 32 | u64::from(at),
         }
     }
 
@@ -72,6 +74,7 @@ impl Token {
             2 => Self::Stream(at),
             4 => Self::PeerListener(at),
             5 => Self::Peer(at),
+            6 => Self::Client(at),
             _ => Self::Mail,
         }
     }
@@ -87,7 +90,7 @@ pub(super) struct Parts {
     pub(super) mailboxes: Arc<[Mailbox]>,
     pub(super) directory: Arc<Directory>,
     pub(super) pool: Arc<Mutex<Pool>>,
-    pub(super) stats: Arc<[Mutex<Stats>]>,
+    pub(super) stats: Arc<[Mutex<Shown>]>,
     pub(super) privacy: bool,
     pub(super) now: Instant,
 }
@@ -115,8 +118,11 @@ pub(super) struct Worker {
     answer: Box<[u8; ANSWER]>,
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
-    stats: Arc<[Mutex<Stats>]>,
+    dropped: Dropped,
+    stats: Arc<[Mutex<Shown>]>,
     shown: Instant,
+    /// The listeners are another process's by now.
+    leaving: bool,
 }
 
 impl Worker {
@@ -165,8 +171,10 @@ impl Worker {
             answer: Box::new([0; ANSWER]),
             inbox: parts.inbox,
             mailboxes: parts.mailboxes,
+            dropped: Dropped::default(),
             stats: parts.stats,
             shown: parts.now,
+            leaving: false,
         })
     }
 
@@ -193,6 +201,7 @@ impl Worker {
                     Token::Stream(at) => self.stream_ready(now, at, event),
                     Token::PeerListener(at) => self.accept_peers(now, at),
                     Token::Peer(at) => self.peer_ready(now, at, event),
+                    Token::Client(at) => self.read_client(now, at),
                     Token::Mail => self.read_mail(now),
                 }
             }
@@ -250,6 +259,10 @@ impl Worker {
                     transport: Transport::Udp,
                 };
                 if packet.source.port() == 0 || packet.truncated {
+                    continue;
+                }
+                // Asked again, the new process will answer.
+                if self.leaving && !self.core.has_allocation(link) {
                     continue;
                 }
                 for range in segments(*base, packet) {
@@ -387,13 +400,14 @@ impl Worker {
                         let bytes = self.arena.bytes().get(payload).unwrap_or_default();
                         let padding = &[0; 4][..header.padding().min(4)];
                         let parts = [header.as_bytes(), bytes, padding];
-                        push(
+                        let queued = push(
                             &mut self.streams,
                             &mut self.dirty,
                             &mut self.buffers,
                             at,
                             parts,
                         );
+                        self.dropped.slow_client += u64::from(!queued);
                     }
                 }
             }
@@ -433,13 +447,14 @@ impl Worker {
                 .push_answer(socket, client, source(local), answer),
             Link::Stream(at) => {
                 let parts = [answer, &[], &[]];
-                push(
+                let queued = push(
                     &mut self.streams,
                     &mut self.dirty,
                     &mut self.buffers,
                     at,
                     parts,
                 );
+                self.dropped.slow_client += u64::from(!queued);
             }
         }
     }
@@ -447,14 +462,15 @@ impl Worker {
     /// Sends everything that waits; afterwards the arena is empty.
     fn flush(&mut self, now: Now) {
         let flushed = self.outbox.flush(self.arena.bytes(), &self.sockets);
-        if flushed.failed > 0 {
-            tracing::trace!(failed = flushed.failed, "datagrams refused by the kernel");
-        }
+        self.dropped.not_sent += flushed.failed;
         self.arena.clear();
         for (packets, mailbox) in self.handed.iter_mut().zip(self.mailboxes.iter()) {
             if !packets.entries.is_empty() {
+                let count = packets.entries.len() as u64;
                 let filled = std::mem::replace(packets, self.inbox.empty());
-                mailbox.send(Mail::Packets(filled));
+                if !mailbox.send(Mail::Packets(filled)) {
+                    self.dropped.busy_worker += count;
+                }
             }
         }
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -488,6 +504,13 @@ impl Worker {
                     }
                 }
                 Some(Mail::Drain) => self.core.drain(),
+                Some(Mail::HandOver(done)) => {
+                    self.hand_over(now);
+                    let _ = done.send(());
+                }
+                Some(Mail::Hail(answer)) => {
+                    let _ = answer.send(());
+                }
             }
         }
     }
@@ -526,6 +549,7 @@ impl Worker {
             self.core.handle_timeout(now, &mut self.sockets);
             self.expire_connections(now);
         }
+
         self.resume(now);
         self.close_orphans();
         if self
@@ -557,8 +581,12 @@ impl Worker {
             return;
         }
         self.shown = now.instant;
+        self.forget_clients();
         if let Some(shown) = self.stats.get(usize::from(self.sockets.worker)) {
-            *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.core.stats();
+            *shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown {
+                core: self.core.stats(),
+                dropped: self.dropped,
+            };
         }
     }
 }

@@ -39,6 +39,26 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::TryAlternate,
+        Self::BadRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::UnknownAttribute,
+        Self::AllocationMismatch,
+        Self::StaleNonce,
+        Self::AddressFamilyNotSupported,
+        Self::WrongCredentials,
+        Self::UnsupportedTransport,
+        Self::PeerAddressFamilyMismatch,
+        Self::ConnectionAlreadyExists,
+        Self::ConnectionTimeoutOrFailure,
+        Self::AllocationQuotaReached,
+        Self::ServerError,
+        Self::InsufficientCapacity,
+    ];
+
     /// The number.
     pub const fn value(self) -> u16 {
         self as u16

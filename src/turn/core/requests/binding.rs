@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::turn::core::discovery::{Change, Door};
 use crate::turn::core::reply;
 use crate::turn::core::server::{Action, Link, Now, Origin, Server};
-use crate::turn::stun::{AttributeType, ErrorCode, Message};
+use crate::turn::stun::{AttributeType, ErrorCode, Message, Method};
 
 use super::MAX_AMPLIFICATION;
 use super::unknown::{self, Unknown};
@@ -38,35 +38,34 @@ impl Server {
         };
         let Some(door) = door else {
             if let Some(unknown) = Unknown::of(request) {
-                self.stats.errors += 1;
+                self.count_error(request, ErrorCode::UnknownAttribute);
                 return unknown.refuse(request, answer, None);
             }
-            self.stats.bindings += 1;
+            self.stats.answers.success(Method::BINDING);
             return reply::success(request, answer, None, |writer| {
                 writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, origin.mapped());
             });
         };
         let known = |kind| unknown::is_known(kind) || BY_DISCOVERY.contains(&kind);
         if let Some(unknown) = Unknown::among(request, known) {
-            self.stats.errors += 1;
+            self.count_error(request, ErrorCode::UnknownAttribute);
             return unknown.refuse(request, answer, None);
         }
         match self.discover(&door, origin, request, answer) {
             Ok(action) => {
-                self.stats.bindings += 1;
+                self.stats.answers.success(Method::BINDING);
                 action
             }
-            Err(error) => {
-                self.stats.errors += 1;
-                match error {
-                    Unanswerable::Unavailable => {
-                        Unknown::only(AttributeType::CHANGE_REQUEST).refuse(request, answer, None)
-                    }
-                    Unanswerable::BadRequest => {
-                        reply::error(request, ErrorCode::BadRequest, answer, None, |_| {})
-                    }
+            Err(error) => match error {
+                Unanswerable::Unavailable => {
+                    self.count_error(request, ErrorCode::UnknownAttribute);
+                    Unknown::only(AttributeType::CHANGE_REQUEST).refuse(request, answer, None)
                 }
-            }
+                Unanswerable::BadRequest => {
+                    self.count_error(request, ErrorCode::BadRequest);
+                    reply::error(request, ErrorCode::BadRequest, answer, None, |_| {})
+                }
+            },
         }
     }
 

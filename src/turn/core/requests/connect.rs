@@ -6,7 +6,7 @@ use crate::turn::core::allocation::{Allocation, Reach};
 use crate::turn::core::connections::{Asked, ConnectionId, MAX_CONNECTIONS, State};
 use crate::turn::core::data::{DOWN, UP, within_rate, within_total};
 use crate::turn::core::host::Host;
-use crate::turn::core::policy::Verdict;
+use crate::turn::core::policy::{Rule, Verdict};
 use crate::turn::core::pool::index;
 use crate::turn::core::reply::{self, Head};
 use crate::turn::core::server::{Action, Incoming, Link, Now, Origin, RelayId, Server, Transport};
@@ -45,14 +45,17 @@ impl Server {
         let relay = allocation
             .relay(family)
             .ok_or(ErrorCode::PeerAddressFamilyMismatch)?;
-        let reachable = match self.config.policy.peer(peer) {
-            Verdict::Allowed => true,
-            Verdict::InternalOnly => host.is_listening(family, peer.port()),
-            Verdict::Denied(_) => false,
+        let refusal = match self.config.policy.peer(peer) {
+            Verdict::Denied(rule) => Some(rule),
+            Verdict::InternalOnly if !host.is_listening(family, peer.port()) => {
+                Some(Rule::OwnAddress)
+            }
+            // TCP would connect the relay's socket with itself.
+            _ if peer == relay.advertised => Some(Rule::OwnAddress),
+            Verdict::Allowed | Verdict::InternalOnly => None,
         };
-        // TCP would connect the relay's socket with itself.
-        if !reachable || peer == relay.advertised {
-            return Err(self.forbid());
+        if let Some(rule) = refusal {
+            return Err(self.forbid(rule));
         }
         if self.is_connected(slot, peer) {
             return Err(ErrorCode::ConnectionAlreadyExists);
@@ -112,15 +115,17 @@ impl Server {
                 connections.wait(id, State::Waiting, now.instant);
             }
             self.stats.connections_made += 1;
+            self.stats.answers.success(Method::CONNECT);
             reply::write(asked.head, Class::Success, answer, seal, |writer| {
                 writer.u32(AttributeType::CONNECTION_ID, id.0);
             })
         } else {
             self.drop_connection(id);
             host.disconnect(id);
-            self.stats.errors += 1;
+            let code = ErrorCode::ConnectionTimeoutOrFailure;
+            self.stats.answers.error(Method::CONNECT, code);
             reply::write(asked.head, Class::Error, answer, seal, |writer| {
-                writer.error_code(ErrorCode::ConnectionTimeoutOrFailure);
+                writer.error_code(code);
             })
         };
         let link = asked.link;
@@ -141,7 +146,7 @@ impl Server {
         let family = Family::of(peer.ip());
         let slot = relay.slot();
         if peer.port() == 0 || self.config.policy.is_own_listener(peer) {
-            self.refused_peer();
+            self.refused_peer(Rule::OwnListener);
             return Incoming::Refused;
         }
         let Some(allocation) = self.allocation(slot) else {

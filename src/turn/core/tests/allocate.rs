@@ -362,7 +362,10 @@ fn a_binding_is_answered_with_the_address_it_came_from() {
         answer.addresses(AttributeType::XOR_MAPPED_ADDRESS),
         [client.origin.client]
     );
-    assert_eq!(stats(&world, |stats| stats.bindings), 1);
+    assert_eq!(
+        stats(&world, |stats| stats.answers.successes(Method::BINDING)),
+        1
+    );
 }
 
 #[test]

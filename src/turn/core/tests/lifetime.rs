@@ -23,7 +23,7 @@ fn assert_all_returned(world: &World) {
     assert_eq!(world.shared.pool.free(Family::V6), 16);
     assert_eq!(world.shared.pool.quota.allocations(), 0);
     let made = stats(world, |stats| stats.allocations_made);
-    assert_eq!(made, stats(world, |stats| stats.allocations_ended));
+    assert_eq!(made, stats(world, |stats| stats.allocations_ended.total()));
     let ends = world
         .shared
         .events

@@ -192,18 +192,21 @@ pub(super) fn stream_mut(streams: &mut [Option<Box<Stream>>], at: u32) -> Option
     streams.get_mut(at as usize)?.as_deref_mut()
 }
 
+/// Queues a message for a client. False: its buffer is full.
 pub(super) fn push(
     streams: &mut [Option<Box<Stream>>],
     dirty: &mut Vec<u32>,
     buffers: &mut Buffers,
     at: u32,
     parts: [&[u8]; 3],
-) {
-    if let Some(stream) = stream_mut(streams, at)
-        && stream.push(parts, buffers)
-        && !stream.dirty
-    {
+) -> bool {
+    let Some(stream) = stream_mut(streams, at) else {
+        return true;
+    };
+    let queued = stream.push(parts, buffers);
+    if queued && !stream.dirty {
         stream.dirty = true;
         dirty.push(at);
     }
+    queued
 }
