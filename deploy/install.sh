@@ -3,7 +3,7 @@
 #
 #   sudo deploy/install.sh [PROGRAM]     PROGRAM: a static callbox; default target/release/callbox
 #
-# To undo it: systemctl disable --now callbox.service callbox.socket callbox@next.service, and remove the files named below.
+# To undo it: systemctl disable --now callbox.service callbox.socket 'callbox@*.service', and remove the files named below.
 
 set -eu
 here=$(dirname "$0")
@@ -28,5 +28,5 @@ callbox check >/dev/null
 systemctl daemon-reload
 systemctl enable --quiet callbox.service callbox.socket
 "$here/hand-over.sh"
-echo "callbox runs. Its log: journalctl -u callbox -u callbox@next. Its address:"
-journalctl --quiet --no-pager --output cat -u callbox -u callbox@next | sed -n 's/.*url="\([^"]*\)".*/  \1/p' | tail -n 1
+echo "callbox runs. Its log: journalctl -u callbox -u 'callbox@*'. Its address:"
+journalctl --quiet --no-pager --output cat -u callbox -u 'callbox@*' | sed -n 's/.*url="\([^"]*\)".*/  \1/p' | tail -n 1
