@@ -3,7 +3,7 @@
 #
 #   sudo deploy/install.sh [PROGRAM]     PROGRAM: a static callbox; default target/release/callbox
 #
-# To undo it: systemctl disable --now callbox.service callbox.socket 'callbox@*.service', and remove the files named below.
+# To undo it: systemctl disable --now callbox.socket callbox.service; systemctl stop 'callbox@*'; and remove the files named below.
 
 set -eu
 here=$(dirname "$0")
