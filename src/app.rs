@@ -43,6 +43,7 @@ use crate::signal::keyring::{Keyring, KeyringError};
 use crate::signal::reception::Reception;
 use crate::state::{StateDir, StateError};
 use crate::telemetry::metrics::{Metrics, Process};
+use crate::telemetry::repeats;
 use crate::turn;
 use crate::turn::core::auth::MAX_REALM;
 use crate::turn::core::quota::Quota;
@@ -204,7 +205,6 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             Quota::new(settings.turn.user_quota, settings.turn.total_quota),
         ),
         listeners: udp,
-        privacy: settings.log.privacy,
     })
     .map_err(|error| Error::System("TURN workers", error))?;
 
@@ -245,6 +245,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         &settings.front,
         &drain,
     )?;
+    drain.spawn_detached(repeats::report());
     let asked_to_drain = Arc::new(Notify::new());
     let mut metrics = Metrics::default();
     metrics.add(Process::new(
@@ -301,6 +302,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     let patience = settings.drain_timeout;
     leave::run(&drain, &workers, &hub, patience, newcomers, &mut signals).await;
     workers.stop();
+    repeats::flush();
     manager::ended();
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! at all is [`crate::front`]'s business.
 
 mod activity;
+mod apprtc;
 mod authority;
 mod body;
 mod conditional;
@@ -23,7 +24,7 @@ mod upgrade;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderMap, HeaderValue, InvalidHeaderValue};
@@ -96,6 +97,8 @@ pub struct Stats {
     pub websockets: AtomicU64,
     /// WebSockets refused because their network opened too many.
     pub websockets_limited: AtomicU64,
+    /// Requests that Collider has answered with an error.
+    pub collider_errors: AtomicU64,
 }
 
 /// The operator's `[web] csp` is no header value.
@@ -122,6 +125,8 @@ struct Inner {
     limits: Limits,
     limiter: Mutex<PrefixLimiter>,
     websocket_limiter: Mutex<PrefixLimiter>,
+    join_limiter: Mutex<PrefixLimiter>,
+    started: Instant,
     stats: Stats,
 }
 
@@ -183,6 +188,13 @@ impl Services {
                 connections.saturating_mul(CONNECTION_BURST),
                 connections,
             )),
+            // Joining AppRTC's rooms takes as much as a socket does.
+            join_limiter: Mutex::new(PrefixLimiter::new(
+                ICE_SLOTS,
+                connections.saturating_mul(CONNECTION_BURST),
+                connections,
+            )),
+            started: clock::now(),
             stats: Stats::default(),
         };
         Ok(Self {
@@ -235,6 +247,10 @@ impl Services {
             Route::IcePreflight => ice::preflight(self, sent, own.as_ref()),
             Route::WebSocket => upgrade::accept::<I>(self, request, own.as_ref(), client),
             Route::UpgradeRequired => upgrade::required(),
+            Route::AppRtc(route) => {
+                let peer = client.peer.ip();
+                Box::pin(apprtc::answer(self, request, route, own.as_ref(), peer)).await
+            }
             Route::MethodNotAllowed(allow) => {
                 let mut response = page::text(StatusCode::METHOD_NOT_ALLOWED, "Not this way\n");
                 let allow = HeaderValue::from_static(allow);

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::debug;
 
+use super::apprtc::AppRtc;
 use super::core::{
     Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Limits, MemberId, Payload,
     Recipient, Resume, RoomName, Rooms, SeatId, Terms, Ticket,
@@ -29,6 +30,7 @@ use crate::config::settings;
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::shutdown::Drain;
+use crate::telemetry::log::Personal;
 
 use outbox::Pool;
 
@@ -46,6 +48,7 @@ struct Shared {
     next_connection: AtomicU64,
     settings: settings::Signaling,
     reception: Reception,
+    apprtc: AppRtc,
     stats: Arc<Stats>,
     pool: Arc<Pool>,
     /// Messages of each network, however many connections it has.
@@ -66,12 +69,14 @@ impl Hub {
             phase: Phase::Open,
         };
         drain.spawn(owner.run(commands, drain.clone()));
+        let apprtc = AppRtc::start(settings, reception.secret(), drain);
         Self {
             shared: Arc::new(Shared {
                 mailbox,
                 next_connection: AtomicU64::new(0),
                 settings: settings.clone(),
                 reception,
+                apprtc,
                 stats,
                 pool: Arc::new(Pool::new(ALL_OUTBOXES)),
                 networks: Mutex::new(PrefixLimiter::new(
@@ -96,7 +101,7 @@ impl Hub {
     }
 
     /// Whether another message may come from this address's network.
-    pub(super) fn allows(&self, ip: IpAddr, now: Instant) -> bool {
+    pub fn allows(&self, ip: IpAddr, now: Instant) -> bool {
         let shared = &self.shared;
         shared.settings.prefix_messages_per_second == 0
             || shared
@@ -111,14 +116,20 @@ impl Hub {
         &self.shared.reception
     }
 
+    /// The rooms of AppRTC.
+    pub fn apprtc(&self) -> &AppRtc {
+        &self.shared.apprtc
+    }
+
     /// How many rooms have two people or more in them who are not on their way elsewhere.
     pub async fn calls(&self) -> usize {
         let (reply, answer) = oneshot::channel();
-        match self.shared.mailbox.send(Command::Count(reply)).await {
+        let calls = match self.shared.mailbox.send(Command::Count(reply)).await {
             Ok(()) => answer.await.unwrap_or(0),
             // A hub that has ended has no rooms.
             Err(_) => 0,
-        }
+        };
+        calls + self.shared.apprtc.calls()
     }
 
     /// Makes a connection known, so that it can be told things. `resumes`: it can take its seat
@@ -159,6 +170,11 @@ impl Connection {
     /// What the connection is to be told.
     pub(super) fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// The same for whoever else has something to tell it.
+    pub(super) fn shared_outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
     }
 
     pub(super) async fn join(
@@ -392,10 +408,10 @@ impl Owner {
         while let Some(Delivery { to, event, number }) = self.rooms.poll_delivery() {
             match &event {
                 Event::Joined { ticket, .. } => {
-                    debug!(connection = to.number(), room = ?ticket.room, "joined");
+                    debug!(connection = to.number(), room = %Personal(&ticket.room), "joined");
                 }
                 Event::Resumed { ticket, .. } => {
-                    debug!(connection = to.number(), room = ?ticket.room, "resumed");
+                    debug!(connection = to.number(), room = %Personal(&ticket.room), "resumed");
                 }
                 Event::Refused { why, .. } => debug!(connection = to.number(), %why, "refused"),
                 _ => {}
