@@ -13,6 +13,7 @@ mod manager;
 mod reload;
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,7 +165,6 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
 
     let bound = Bound::new(&settings, mode, &mut inherited, patience).await?;
     let endpoints = bound.endpoints();
-    let https = endpoints.tls_port;
     let (udp, listeners) = bound.split(&settings)?;
     let listening = Listening::new(&settings, endpoints, &listeners, &udp);
 
@@ -239,7 +239,7 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
         false => Offer::none(),
     };
     manager::watch(workers.remote(), hub.clone(), &drain);
-    announce(mode, https, &fixed.advertised, endpoints);
+    announce(mode, settings.host.first(), &fixed.advertised, endpoints);
     manager::ready();
 
     let state = Arc::clone(&fixed.state);
@@ -387,17 +387,33 @@ fn status(
     })
 }
 
-fn announce(mode: Mode, https: Option<u16>, advertised: &Advertised, endpoints: Endpoints) {
-    match (mode, https) {
+fn announce(mode: Mode, name: Option<&String>, advertised: &Advertised, endpoints: Endpoints) {
+    match (mode, endpoints.tls_port) {
         (Mode::Try, Some(port)) => print!("{}", try_call::banner(port, interface::lan())),
         _ => {
             let addresses: Vec<String> = advertised.iter().map(|ip| ip.to_string()).collect();
             tracing::info!(
-                https = https.unwrap_or_default(),
+                url = address_of_page(name, advertised, endpoints.tls_port),
+                https = endpoints.tls_port.unwrap_or_default(),
                 turn = endpoints.udp_port.unwrap_or_default(),
                 advertised = addresses.join(" "),
                 "ready"
             );
         }
     }
+}
+
+/// What to open: by the main name, else by the address that reaches furthest.
+fn address_of_page(
+    name: Option<&String>,
+    advertised: &Advertised,
+    port: Option<u16>,
+) -> Option<String> {
+    let host = name.cloned().or_else(|| {
+        advertised.iter().next().map(|ip| match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        })
+    });
+    Some(try_call::url(&host?, port?))
 }
