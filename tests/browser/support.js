@@ -59,7 +59,10 @@ export class Appliance {
       fs.copyFileSync(path.join(other.#root, 'state/callbox-try', name), path.join(root, 'served', name));
       fs.chmodSync(path.join(root, 'served', name), 0o600);
     }
-    const [https, turn] = [await freePort(), await freePort()];
+    const [https, turn, admin] = [await freePort(), await freePort(), await freePort()];
+    appliance.admin = `http://127.0.0.1:${admin}`;
+    appliance.token = 'open sesame';
+    fs.writeFileSync(path.join(root, 'token'), appliance.token);
     const config = path.join(root, 'appliance.toml');
     fs.writeFileSync(config, `state_dir = "${path.join(root, 'served')}"
 [front]
@@ -67,6 +70,9 @@ https = ["[::]:${https}"]
 http = []
 [turn]
 listen = ["[::]:${turn}"]
+[admin]
+listen = "127.0.0.1:${admin}"
+token_file = "${path.join(root, 'token')}"
 [signaling]
 ${signaling}
 `);
