@@ -71,7 +71,9 @@ pub fn init(settings: &Log, audience: Audience) -> Result<Levels, Error> {
 fn filter(settings: &Log) -> Result<EnvFilter, Error> {
     let mut filter = EnvFilter::builder().parse(&settings.level)?;
     // A cap: it must not make them say more than was asked for.
-    let fine = filter.max_level_hint().is_none_or(|most| most > LevelFilter::INFO);
+    let fine = filter
+        .max_level_hint()
+        .is_none_or(|most| most > LevelFilter::INFO);
     if settings.privacy && fine {
         // What these have to say at finer levels is the bytes and headers of the clients.
         for library in ["tungstenite", "tokio_tungstenite", "h2", "hyper", "rustls"] {
