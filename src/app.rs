@@ -235,6 +235,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             secret,
             certificates: certificates.clone(),
             endpoints,
+            addresses: advertised.iter().chain(local).collect(),
         },
     )?;
     let stats = front::serve(
