@@ -26,6 +26,7 @@ use crate::config::settings::IceAccess;
 use crate::ice::wish::Wish;
 use crate::ice::{Configuration, Credential, Format, Offer, credential_id};
 use crate::net::clock;
+use crate::telemetry::repeats::{Repeated, note};
 
 /// Some clients post a wish for a lifetime; nobody needs more than this to do so.
 const MAX_BODY: usize = 16 * 1024;
@@ -64,62 +65,59 @@ where
     let body = read(body, inner.limits.header).await;
     let wish = Wish::asked(head.uri.query().unwrap_or_default());
     let bearer = bearer(&head.headers);
-    let keys: Vec<&str> = match inner.api_keys.is_empty() {
-        true => Vec::new(),
-        false => bearer
-            .as_deref()
-            .into_iter()
-            .chain(wish.key.as_deref())
-            .collect(),
+    let keys = bearer.as_deref().into_iter().chain(wish.key.as_deref());
+    let holder = holder(inner, keys, wish.key.as_deref());
+    let access = match &holder {
+        // Whoever has a key answers for the page that uses it.
+        Some(_) => Access::Granted(Readers::Everybody),
+        None => access(inner, &head.headers, own),
     };
-    let access = access(inner, &head.headers, own);
     // Before the network's budget is asked: a page elsewhere must not use up that of its visitors.
-    if access == Access::Refused && keys.is_empty() {
-        return foreign(inner, peer);
+    if access == Access::Refused {
+        inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
+        note(Repeated::ForeignOrigin, peer);
+        return text(StatusCode::FORBIDDEN, "Not for this origin\n");
     }
-    // And that before the key is: nobody guesses faster than everybody asks.
     let is_allowed = inner
         .limiter
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .allow(peer, clock::now());
+    let readers = match &access {
+        Access::Granted(readers) => readers,
+        Access::NeedsKey | Access::Refused => &Readers::Everybody,
+    };
     if !is_allowed {
         inner.stats.ice_limited.fetch_add(1, Ordering::Relaxed);
+        note(Repeated::TooManyConfigurations, peer);
         let mut response = text(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n");
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        allow_readers(headers, &access.readers());
+        allow_readers(headers, readers);
         return response;
     }
-    let holder = keys
-        .iter()
-        .find_map(|key| inner.api_keys.holder(key.as_bytes()));
-    let readers = match (holder, access) {
-        // Whoever has a key answers for the page that uses it.
-        (Some(_), _) => Readers::Everybody,
-        (None, Access::Refused) => return foreign(inner, peer),
-        (None, Access::NeedsKey) => return unauthorized("A key is needed\n", &Readers::Everybody),
-        (None, Access::Granted(readers)) => readers,
-    };
+    if access == Access::NeedsKey {
+        return unauthorized("A key is needed\n", readers);
+    }
     // Whoever may join a room gets credentials with the seat; without that right, none here either.
     let token = bearer.as_deref().or(wish.token.as_deref());
     let needs_token = holder.is_none() && inner.ice.access == IceAccess::SameOrigin;
     if needs_token && !inner.hub.reception().knows(token) {
-        return unauthorized("A token is needed\n", &readers);
+        return unauthorized("A token is needed\n", readers);
     }
     let mut response = match body {
-        Ok(body) => grant(inner, &wish.or_posted(&body), holder, own, &head.method),
+        Ok(body) => grant(inner, wish.or_posted(&body), holder, own, &head.method),
         Err(refusal) => refusal,
     };
-    allow_readers(response.headers_mut(), &readers);
+    allow_readers(response.headers_mut(), readers);
     response
 }
 
 /// The configuration, for somebody who may have it.
 fn grant(
     inner: &Inner,
-    wish: &Wish,
-    holder: Option<&str>,
+    wish: Wish,
+    holder: Option<Holder>,
     own: Option<&Authority>,
     method: &Method,
 ) -> Response<Answer> {
@@ -134,9 +132,12 @@ fn grant(
     if aws_lc_rs::rand::fill(&mut unique).is_err() {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "No randomness\n");
     }
-    let names = holder
-        .into_iter()
-        .chain(wish.names.iter().map(String::as_str));
+    let names = match holder {
+        Some(Holder::Guest(names)) => names,
+        Some(Holder::Named(name)) => [vec![name], wish.names.clone()].concat(),
+        None => wish.names.clone(),
+    };
+    let names = names.iter().map(String::as_str);
     let id = credential_id(names, u64::from_be_bytes(unique));
     let now = clock::unix_time();
     let ttl = wish.lifetime(inner.credential_ttl);
@@ -152,10 +153,28 @@ fn grant(
     respond(&configuration, format, method)
 }
 
-fn foreign(inner: &Inner, peer: IpAddr) -> Response<Answer> {
-    inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
-    tracing::debug!(%peer, "refused an ICE configuration to a foreign origin");
-    text(StatusCode::FORBIDDEN, "Not for this origin\n")
+/// Whose key a request has.
+enum Holder {
+    /// A key of the operator's, by its name.
+    Named(String),
+    /// A client of AppRTC, by its room if it is in one: it was told a key with its page.
+    Guest(Vec<String>),
+}
+
+/// A key that we do not know neither opens nor closes anything.
+fn holder<'a>(
+    inner: &Inner,
+    mut keys: impl Iterator<Item = &'a str>,
+    key: Option<&str>,
+) -> Option<Holder> {
+    let named = keys.find_map(|key| inner.api_keys.holder(key.as_bytes()));
+    if let Some(name) = named {
+        return Some(Holder::Named(name.to_owned()));
+    }
+    let names = inner.hub.apprtc().holder(key?)?;
+    // Everybody is told the other kind, that of visitors of the page.
+    let is_enough = inner.ice.access != IceAccess::Key || !names.is_empty();
+    is_enough.then(|| Holder::Guest(names.into_iter().map(str::to_owned).collect()))
 }
 
 fn unauthorized(why: &'static str, readers: &Readers) -> Response<Answer> {
@@ -222,17 +241,6 @@ fn respond(configuration: &Configuration, format: Format, method: &Method) -> Re
         *response.body_mut() = Answer::bytes(json);
     }
     response
-}
-
-impl Access {
-    /// Who may read that it is refused.
-    fn readers(&self) -> Readers {
-        match self {
-            Self::Granted(readers) => readers.clone(),
-            Self::NeedsKey => Readers::Everybody,
-            Self::Refused => Readers::SameOrigin,
-        }
-    }
 }
 
 /// What is decided without a key.

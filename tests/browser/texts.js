@@ -19,8 +19,8 @@ export function texts() {
 
   test('every sentence that the page asks for exists, and none is there for nothing', async () => {
     const { tables } = await load('js/i18n.js');
-    const sources = ['index.html', 'app.js', 'js/ui.js'].map(read).join('\n');
-    const literal = [...sources.matchAll(/data-t(?:-label)?="([\w.-]+)"|'((?:home|lobby|device|problem|state|failed|tried|action|peer|self|path|details|share|noscript|app)\.[\w.-]+)'/g)].map((m) => m[1] ?? m[2]);
+    const sources = ['index.html', 'app.js', 'js/chat.js', 'js/ui.js'].map(read).join('\n');
+    const literal = [...sources.matchAll(/data-t(?:-label)?="([\w.-]+)"|'((?:home|lobby|device|problem|state|failed|tried|action|chat|peer|self|path|details|share|noscript|app)\.[\w.-]+)'/g)].map((m) => m[1] ?? m[2]);
     for (const key of literal) assert.ok(key in tables.en, key);
     // Those that are put together from parts.
     const built = /^(problem\.(audio|video|both)\.|tried\.(ok|silent|unreachable|refused)$|(details\.)?path\.(direct|relay|remote-relay)$|device\.)/;
