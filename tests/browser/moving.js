@@ -115,6 +115,8 @@ http = []
 [turn]
 listen = ["[::]:${turn}"]
 allow_peers = [${networks}]
+[signaling]
+resume_window = "2m"
 [admin]
 listen = []
 `, https);
@@ -131,19 +133,23 @@ listen = []
           assert.equal((await moved.stats()).path.kind, kind);
           const pc = await moved.page.evaluateHandle(() => window.callbox.pc);
           const from = network.address;
-          network.move();
-          const start = performance.now();
+          const user = () => moved.page.evaluate(() => window.callbox.pc.localDescription.sdp.match(/ice-ufrag:(\S+)/)[1]);
           const local = () => moved.page.evaluate(async () => {
             const report = await window.callbox.pc.getStats();
-            const all = [...report.values()];
-            const chosen = all.find((one) => one.type === 'transport')?.selectedCandidatePairId;
-            const candidate = report.get(report.get(chosen)?.localCandidateId);
-            return candidate?.relatedAddress ?? candidate?.address;
+            const transport = [...report.values()].find((one) => one.type === 'transport');
+            return report.get(report.get(transport?.selectedCandidatePairId)?.localCandidateId)?.address;
           });
-          await until('media goes over the new address', async () => {
-            const now = await local();
-            return now === network.address || now;
-          }, 90000);
+          const was = await user();
+          network.move();
+          const start = performance.now();
+          await until('ICE is restarted', async () => (await user()) !== was, 90000);
+          // A relayed candidate does not tell from where the relay is asked.
+          if (kind === 'direct') {
+            await until('media goes over the new address', async () => {
+              const now = await local();
+              return now === network.address || now;
+            }, 90000);
+          }
           for (const one of people) await one.reaches('connected', () => true, 90000);
           const before = await Promise.all(people.map((one) => one.frames()));
           await until('both see the other side move again', async () => {
