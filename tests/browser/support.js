@@ -185,12 +185,18 @@ export class Person {
       // To cut a connection as a network does, a test needs to get hold of it.
       window.sockets = [];
       window.closeCodes = [];
+      window.reports = [];
       const Original = WebSocket;
       window.WebSocket = class extends Original {
         constructor(...rest) {
           super(...rest);
           window.sockets.push(this);
           this.addEventListener('close', ({ code }) => window.closeCodes.push(code));
+        }
+
+        send(text) {
+          if (text.startsWith('{"cmd":"report"')) window.reports.push(text);
+          super.send(text);
         }
       };
     });
