@@ -38,9 +38,9 @@ impl Endpoints {
     /// The same with what the UDP listeners at these ports make possible: the first one, and the
     /// web's port where it is another. That one comes second: where QUIC and calls share a port,
     /// some networks slow both down.
-    pub fn with_udp(self, ports: impl Iterator<Item = u16> + Clone) -> Self {
+    pub fn with_udp(self, mut ports: impl Iterator<Item = u16> + Clone) -> Self {
         let first = ports.clone().find(|port| *port != WEB);
-        let web = ports.clone().find(|port| *port == WEB);
+        let web = ports.find(|port| *port == WEB);
         Self {
             udp_port: first.or(web),
             web_udp_port: first.and(web),

@@ -43,9 +43,10 @@ impl Wish {
                 .collect(),
         };
         Self {
-            format: query.get("format").map_or(Ok(Format::default()), |name| {
-                Format::of(name).ok_or(UnknownFormat)
-            }),
+            format: match query.get("format") {
+                Some(name) => Format::of(name).ok_or(UnknownFormat),
+                None => Ok(Format::default()),
+            },
             ttl: first(TTL).and_then(seconds),
             names,
             key: query.get("key").map(str::to_owned),

@@ -108,13 +108,6 @@ async fn guessing_keys_is_limited_as_asking_is() {
         assert!(guesses < 2000, "never limited");
     };
     assert_eq!(limited.status, 429);
-    // The right one is not looked at either.
-    let request = format!("GET /ice?key={KEY} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let mut answers = Vec::new();
-    for _ in 0..3 {
-        answers.push(crate::door::ask_on(&mut stream, &request).await.status);
-    }
-    assert!(answers.contains(&429), "{answers:?}");
 }
 
 #[tokio::test]
