@@ -30,6 +30,7 @@ use crate::cert::status::Status;
 use crate::cli::try_call;
 use crate::config::Settings;
 use crate::config::settings::{self, Auth};
+use crate::doctor::{self, probe::Prober};
 use crate::front::{self, Listener, TlsError};
 use crate::http::{self, Services};
 use crate::ice::{Endpoints, Issuer};
@@ -62,6 +63,8 @@ pub struct Plan {
     pub settings: Settings,
     /// How it was started.
     pub mode: Mode,
+    /// The file that they came from.
+    pub file: Option<PathBuf>,
     /// What `config` warned of, to be logged.
     pub warnings: Vec<String>,
 }
@@ -149,6 +152,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     let Plan {
         settings,
         mode,
+        file,
         warnings,
     } = plan;
     for warning in warnings {
@@ -235,6 +239,10 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             secret,
             certificates: certificates.clone(),
             endpoints,
+            prober: settings
+                .front
+                .probes
+                .then(|| prober(&settings, &advertised, &local)),
         },
     )?;
     let stats = front::serve(
@@ -269,6 +277,8 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             let asked = Arc::clone(&asked_to_drain);
             move || asked.notify_one()
         }),
+        examine: examiner(&settings, file),
+        patient: tokio::sync::Mutex::new(()),
         token: settings.admin.token.clone(),
     };
     let admin = admin::serve(admin, panel, &drain);
@@ -304,6 +314,31 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     workers.stop();
     manager::ended();
     Ok(())
+}
+
+/// Looks where TURN would relay to, and never at this machine.
+fn prober(settings: &Settings, advertised: &Advertised, local: &[IpAddr]) -> Prober {
+    let own = local.iter().copied().chain(advertised.iter()).collect();
+    let (allow, deny) = (&settings.turn.allow_peers, &settings.turn.deny_peers);
+    Prober::new(Policy::new(allow.clone(), deny.clone(), own, Vec::new()))
+}
+
+/// What `/doctor` of the admin listener does. It asks no other server: whoever may reach that
+/// listener must not be able to send us anywhere.
+fn examiner(settings: &Settings, file: Option<PathBuf>) -> admin::Examine {
+    let plan = doctor::Plan {
+        settings: settings.clone(),
+        file,
+        running: Some(std::process::id()),
+        from: None,
+    };
+    Box::new(move || {
+        let examination = doctor::examine(plan.clone());
+        Box::pin(async move {
+            let report = examination.await;
+            (report.to_json(), report.is_healthy())
+        })
+    })
 }
 
 /// The crypto library seeds its generator from the jitter of the processor when random bytes are

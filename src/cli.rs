@@ -14,6 +14,7 @@ use crate::telemetry::log::{self, Audience};
 
 pub mod check;
 pub mod credential;
+mod doctor;
 mod healthcheck;
 pub mod try_call;
 
@@ -37,6 +38,8 @@ enum Command {
     Check(Configuration),
     /// Print TURN credentials and the RTCConfiguration that uses them
     Credential(credential::Arguments),
+    /// Find the broken link between people and their calls; say how to mend it
+    Doctor(doctor::Arguments),
     /// Exit 0 when the running appliance is ready
     Healthcheck(Configuration),
 }
@@ -72,6 +75,7 @@ impl Arguments {
             Some(Command::Serve(configuration)) => serve(&configuration.or(before)),
             Some(Command::Check(configuration)) => check::run(&configuration.or(before)),
             Some(Command::Credential(arguments)) => credential::run(arguments, before),
+            Some(Command::Doctor(arguments)) => doctor::run(arguments, before),
             Some(Command::Healthcheck(configuration)) => {
                 healthcheck::run(&configuration.or(before))
             }
@@ -82,6 +86,8 @@ impl Arguments {
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
+            // The report has said it.
+            Err(failure @ Failure::Unwell) => failure.code(),
             Err(failure) => {
                 eprintln!("{failure}");
                 failure.code()
@@ -99,24 +105,30 @@ enum Failure {
     Configuration(#[from] config::Error),
     #[error("callbox: {0:#}")]
     Runtime(#[from] anyhow::Error),
+    #[error("something is broken")]
+    Unwell,
 }
 
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Configuration(_) => ExitCode::from(2),
-            Self::Runtime(_) => ExitCode::from(1),
+            Self::Runtime(_) | Self::Unwell => ExitCode::from(1),
         }
     }
 }
 
 fn serve(configuration: &Configuration) -> Result<(), Failure> {
     let Loaded {
-        settings, warnings, ..
+        settings,
+        file,
+        warnings,
+        ..
     } = configuration.load()?;
     run(Plan {
         settings,
         mode: Mode::Serve,
+        file,
         warnings,
     })
 }
@@ -127,6 +139,7 @@ fn try_call(arguments: &try_call::Arguments) -> Result<(), Failure> {
     run(Plan {
         settings,
         mode: Mode::Try,
+        file: None,
         warnings: Vec::new(),
     })
 }

@@ -159,6 +159,7 @@ impl Setup {
             secret: Secret::new(SECRET),
             certificates: certificates.clone(),
             endpoints: self.endpoints,
+            prober: None,
         };
         let services = Services::new(&self.settings, parts).unwrap();
         let mut sockets = Vec::new();
@@ -396,6 +397,7 @@ pub(crate) fn settings() -> Settings {
             max_connections: some(1000),
             max_per_ip: some(1000),
             proxy_protocol: Vec::new(),
+            probes: false,
         },
         tls: Tls::SelfSigned,
         signaling: Signaling {
