@@ -11,6 +11,7 @@ mod mailbox;
 mod metrics;
 mod outbox;
 mod peers;
+mod sessions;
 mod sockets;
 mod stream;
 mod worker;
@@ -33,6 +34,7 @@ use mailbox::{Mail, Mailbox};
 use metrics::Shown;
 
 pub use metrics::TurnMetrics;
+pub use sessions::{Busy, NotAnId, Place, Session, SessionId, SessionTable};
 
 /// Everything that the workers are started with.
 #[derive(Debug)]
@@ -45,8 +47,6 @@ pub struct Plan {
     pub pool: Pool,
     /// Bound listening sockets: one set a worker, all sets alike.
     pub listeners: Vec<Vec<UdpSocket>>,
-    /// Whether client addresses are shortened in the log.
-    pub privacy: bool,
 }
 
 /// The running workers.
@@ -87,7 +87,6 @@ pub fn start(plan: Plan) -> io::Result<Workers> {
             directory: directory.clone(),
             pool: pool.clone(),
             stats: stats.clone(),
-            privacy: plan.privacy,
             now: clock::now(),
         })?;
         workers.threads.push(
@@ -126,9 +125,12 @@ impl Workers {
         asked(&self.mailboxes, Mail::HandOver, within).await
     }
 
-    /// Asks the workers whether they are alive.
-    pub fn pulse(&self) -> Pulse {
-        Pulse(Arc::clone(&self.mailboxes))
+    /// Reaches the workers from elsewhere.
+    pub fn remote(&self) -> Remote {
+        Remote {
+            mailboxes: Arc::clone(&self.mailboxes),
+            pool: Arc::clone(&self.pool),
+        }
     }
 
     /// Ends all allocations and waits for the threads.
@@ -156,6 +158,11 @@ impl Workers {
         TurnMetrics::new(self.stats.clone(), self.pool.clone())
     }
 
+    /// The allocations of all workers.
+    pub fn sessions(&self) -> SessionTable {
+        SessionTable::new(self.mailboxes.clone())
+    }
+
     /// What each worker has counted, as of its last round.
     pub fn stats(&self) -> Vec<Stats> {
         self.stats
@@ -165,21 +172,38 @@ impl Workers {
     }
 }
 
-/// See [`Workers::pulse`].
+/// See [`Workers::remote`].
 #[derive(Clone, Debug)]
-pub struct Pulse(Arc<[Mailbox]>);
+pub struct Remote {
+    mailboxes: Arc<[Mailbox]>,
+    pool: Arc<Mutex<Pool>>,
+}
 
-impl Pulse {
+impl Remote {
     /// Whether every worker takes its mail.
-    pub async fn is_felt(&self, within: Duration) -> bool {
-        asked(&self.0, Mail::Hail, within).await
+    pub async fn answers(&self, within: Duration) -> bool {
+        asked(&self.mailboxes, Mail::Hail, within).await
+    }
+
+    /// Gives every worker other settings, as far as [`Server::reconfigure`] takes them, and the
+    /// quotas. False if a worker did not take them in time.
+    ///
+    /// [`Server::reconfigure`]: super::core::Server::reconfigure
+    pub async fn configure(&self, config: &Config, quota: (u32, u32), within: Duration) -> bool {
+        self.pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .quota
+            .limit(quota.0, quota.1);
+        let mail = |reply| Mail::Configure(Box::new(config.clone()), reply);
+        asked(&self.mailboxes, mail, within).await
     }
 }
 
 /// Whether every worker has answered.
 async fn asked(
     mailboxes: &[Mailbox],
-    mail: fn(oneshot::Sender<()>) -> Mail,
+    mail: impl Fn(oneshot::Sender<()>) -> Mail,
     within: Duration,
 ) -> bool {
     let ask = |mailbox: &Mailbox| {

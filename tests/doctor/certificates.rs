@@ -82,7 +82,10 @@ fn an_expired_certificate_is_named() {
 fn a_certificate_for_another_name_is_named() {
     if is_root() {
         let found = examined("another-name", Kind::OfAnotherName);
-        found.names("certificate.names", &["other.example.com, not for call.example.com"]);
+        found.names(
+            "certificate.names",
+            &["other.example.com, not for call.example.com"],
+        );
     }
 }
 

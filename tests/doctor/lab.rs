@@ -56,7 +56,12 @@ fn succeed(command: &mut Command, input: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {errors}\n{input}");
@@ -75,7 +80,10 @@ impl Namespace {
     }
 
     fn ip(&self, batch: &str) {
-        succeed(Command::new("ip").args(["-n", &self.0, "-batch", "-"]), batch);
+        succeed(
+            Command::new("ip").args(["-n", &self.0, "-batch", "-"]),
+            batch,
+        );
     }
 
     /// A program inside.
@@ -179,10 +187,9 @@ pub(crate) struct Lab {
     pub(crate) callbox: Option<Program>,
     pub(crate) programs: Vec<Program>,
     pub(crate) machine: Namespace,
-    pub(crate) router: Namespace,
+    _router: Namespace,
     pub(crate) outside: Namespace,
     pub(crate) directory: PathBuf,
-    pub(crate) authority: Authority,
 }
 
 impl Lab {
@@ -204,9 +211,20 @@ impl Lab {
             let quiet = "net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
                          net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
                          net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0";
-            succeed(namespace.command("sysctl").arg("-qw").args(quiet.split_whitespace()), "");
+            succeed(
+                namespace
+                    .command("sysctl")
+                    .arg("-qw")
+                    .args(quiet.split_whitespace()),
+                "",
+            );
         }
-        succeed(router.command("sysctl").args(["-qw", "net.ipv4.ip_forward=1"]), "");
+        succeed(
+            router
+                .command("sysctl")
+                .args(["-qw", "net.ipv4.ip_forward=1"]),
+            "",
+        );
         outside.ip(&format!(
             "link add wan type veth peer name wan netns {}\n\
              addr add 203.0.113.1/24 dev wan\naddr add 203.0.113.53/24 dev wan\n\
@@ -227,16 +245,14 @@ impl Lab {
         fs::create_dir_all(&resolver).unwrap();
         fs::write(resolver.join("resolv.conf"), "nameserver 203.0.113.53\n").unwrap();
 
-        let authority = Authority::new();
-        authority.write(&directory, site.certificate);
+        Authority::new().write(&directory, site.certificate);
         let mut lab = Self {
             callbox: None,
             programs: Vec::new(),
             machine,
-            router,
+            _router: router,
             outside,
             directory,
-            authority,
         };
         lab.name_server(&site.names);
         lab.configure(site);
@@ -254,9 +270,10 @@ impl Lab {
 
     pub(crate) fn configure(&self, site: &Site) {
         let at = self.directory.display();
-        let tls = site.tls.clone().unwrap_or_else(|| {
-            format!("cert = \"{at}/cert.pem\"\nkey = \"{at}/key.pem\"")
-        });
+        let tls = site
+            .tls
+            .clone()
+            .unwrap_or_else(|| format!("cert = \"{at}/cert.pem\"\nkey = \"{at}/key.pem\""));
         let text = format!(
             "host = [\"{NAME}\"]\nexternal_ip = \"{}\"\nstate_dir = \"{at}/state\"\n{}\n\
              [tls]\n{tls}\n\
@@ -290,8 +307,9 @@ impl Lab {
         let json = self.doctor(&[arguments, &["--json"]].concat());
         let said = String::from_utf8_lossy(&json.stdout);
         assert_eq!(output.status.code(), json.status.code());
-        let report = serde_json::from_str(&said)
-            .unwrap_or_else(|error| panic!("{error}: {said} {}", String::from_utf8_lossy(&json.stderr)));
+        let report = serde_json::from_str(&said).unwrap_or_else(|error| {
+            panic!("{error}: {said} {}", String::from_utf8_lossy(&json.stderr))
+        });
         Examination {
             code: output.status.code(),
             text: String::from_utf8(output.stdout).unwrap(),
@@ -313,7 +331,9 @@ impl Lab {
 
 /// A script beside these tests.
 pub(crate) fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/doctor").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/doctor")
+        .join(name)
 }
 
 /// 1:1 NAT, the security group for what comes in from outside or by the hairpin.
@@ -369,7 +389,9 @@ impl Examination {
         let failed = findings
             .iter()
             .filter(|finding| finding["state"] == "failed" && finding["because"].is_null());
-        failed.map(|finding| finding["id"].as_str().unwrap()).collect()
+        failed
+            .map(|finding| finding["id"].as_str().unwrap())
+            .collect()
     }
 
     /// The state of the first finding with this id.
@@ -383,7 +405,11 @@ impl Examination {
     pub(crate) fn names(&self, cause: &str, words: &[&str]) {
         assert_eq!(self.causes(), [cause], "{}", self.text);
         assert_eq!(self.code, Some(1), "{}", self.text);
-        assert!(self.text.starts_with(&format!("{cause}: ")), "{}", self.text);
+        assert!(
+            self.text.starts_with(&format!("{cause}: ")),
+            "{}",
+            self.text
+        );
         for word in words {
             assert!(self.text.contains(word), "{word}: {}", self.text);
         }

@@ -54,6 +54,9 @@ pub(super) enum End {
     /// The process ends.
     #[error("service restart")]
     Restart,
+    /// All has been said.
+    #[error("done")]
+    Done,
     /// The client has come back over another connection.
     #[error("resumed over another connection")]
     Superseded,
@@ -66,10 +69,11 @@ impl End {
         // clients that know them.
         let ours = |code, else_: CloseCode| match dialect {
             Dialect::Native => CloseCode::Library(code),
-            Dialect::Course => else_,
+            Dialect::Course | Dialect::Collider => else_,
         };
         Some(match self {
             Self::Closed(_) | Self::Lost(_) | Self::Stuck => return None,
+            Self::Done => CloseCode::Normal,
             Self::Protocol(_) => CloseCode::Protocol,
             Self::Binary => CloseCode::Unsupported,
             Self::NotUtf8 => CloseCode::Invalid,

@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 
 use crate::net::stream::ClientStream;
 use crate::net::sys;
+use crate::turn::core::Config;
+
+use super::sessions::{List, Session, SessionId};
 
 /// Letters that wait. Each is a connection, or a round's worth of packets from another worker;
 /// what does not fit is dropped, as any full queue of packets drops.
@@ -41,8 +44,14 @@ pub(super) enum Mail {
     Packets(Packets),
     /// No new allocations.
     Drain,
+    /// Somebody wants to see allocations.
+    List(List, oneshot::Sender<Vec<Session>>),
+    /// Somebody wants an allocation to end; the answer: whether there was one.
+    End(SessionId, oneshot::Sender<bool>),
     /// Another process reads the listeners once this is answered.
     HandOver(oneshot::Sender<()>),
+    /// Other settings.
+    Configure(Box<Config>, oneshot::Sender<()>),
     /// Are you there?
     Hail(oneshot::Sender<()>),
 }
@@ -51,11 +60,7 @@ impl Mail {
     fn bytes(&self) -> usize {
         match self {
             Self::Packets(packets) => packets.bytes.len(),
-            Self::Stream(_)
-            | Self::Moved { .. }
-            | Self::Drain
-            | Self::HandOver(_)
-            | Self::Hail(_) => 0,
+            _ => 0,
         }
     }
 }
