@@ -218,6 +218,7 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
     metrics.add(services.clone());
     metrics.add(Arc::clone(front.stats()));
     metrics.add(certificates.status().clone());
+    metrics.add(Arc::clone(&fixed.state));
     let in_force = Arc::new(ArcSwap::from_pointee(settings.clone()));
     let file = source
         .as_ref()
@@ -228,6 +229,7 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
             workers.metrics(),
             hub.clone(),
             certificates.status().clone(),
+            Arc::clone(&fixed.state),
             drain.clone(),
         ),
         begin_drain: Box::new({
@@ -387,6 +389,7 @@ fn status(
     turn: TurnMetrics,
     hub: Hub,
     certificate: Status,
+    state: Arc<StateDir>,
     drain: Drain,
 ) -> Box<dyn Fn() -> (serde_json::Value, bool) + Send + Sync> {
     let started = clock::now();
@@ -400,6 +403,7 @@ fn status(
             "draining": drain.is_announced(),
             "uptime_seconds": clock::now().duration_since(started).as_secs(),
             "certificate": certificate.snapshot().to_json(),
+            "state": { "unwritten_files": state.unwritten() },
             "turn": { "allocations": turn.allocations() },
             "signaling": {
                 "connections": signaling.connections,
