@@ -101,19 +101,15 @@ where
 {
     let exchange = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let answered = async {
+        // It ends with the sender, and not before the last byte of the answer is in.
+        let answered = async move {
             let answer = sender.send_request(request).await?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, MAX_BODY).collect().await;
             Ok(body.map(|body| Response::from_parts(head, body.to_bytes())))
         };
-        tokio::select! {
-            answer = answered => answer,
-            ended = connection => match ended {
-                Ok(()) => Ok(Err("the connection ended without an answer".into())),
-                Err(error) => Err(error),
-            },
-        }
+        let (answer, _) = tokio::join!(answered, connection);
+        answer
     };
     match timeout(within, exchange).await {
         Ok(Ok(Ok(answer))) => Ok(answer),

@@ -116,7 +116,8 @@ pub async fn resolve(servers: &[IpAddr], name: &str) -> Result<Vec<IpAddr>, Stri
     }
 }
 
-fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
+/// The addresses of a name in the text of `/etc/hosts`.
+pub fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = text
         .lines()
         .filter_map(|line| {

@@ -5,6 +5,7 @@
 //! answer "unknown", never "closed".
 
 mod ruleset;
+mod tables;
 
 use std::io;
 use std::process::Stdio;
@@ -17,6 +18,7 @@ use super::remedy::Ports;
 use super::report::Finding;
 use super::subject::Subject;
 pub use ruleset::{Closing, Passage, Ruleset};
+pub use tables::Tables;
 
 /// How long a program may take to list its rules.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -27,24 +29,48 @@ const MAX_RULES: usize = 8 << 20;
 /// What is known of the filters.
 #[derive(Clone, Debug)]
 pub struct Filters {
-    /// nftables, where also what `iptables` and `ufw` set up is found; or why it cannot be read.
+    /// nftables, or why it cannot be read.
     pub rules: Result<Ruleset, String>,
+    /// iptables, which `ufw` uses; `None` where there is none.
+    pub tables: Option<Tables>,
     /// Whether `ufw` is in charge.
     pub ufw: bool,
 }
 
 /// Reads the rules.
 pub async fn observe() -> Filters {
-    let (rules, ufw) = tokio::join!(
+    let (rules, tables, ufw) = tokio::join!(
         run("nft", &["-j", "list", "ruleset"]),
+        run("iptables-save", &[]),
         run("ufw", &["status"])
     );
+    let unreadable = || "`nft -j list ruleset` says nothing that can be read".to_owned();
     Filters {
-        rules: rules.and_then(|text| {
-            Ruleset::parse(&text)
-                .ok_or_else(|| "`nft -j list ruleset` says nothing that can be read".to_owned())
-        }),
+        rules: rules.and_then(|text| Ruleset::parse(&text).ok_or_else(unreadable)),
+        tables: tables.ok().map(|text| Tables::parse(&text)),
         ufw: ufw.is_ok_and(|text| text.starts_with("Status: active")),
+    }
+}
+
+impl Filters {
+    /// What becomes of a new packet. Where iptables can be asked itself, what nftables shows of it
+    /// does not count.
+    fn passage(&self, transport: &str, port: u16) -> Passage {
+        let is_known = self.tables.is_some();
+        let rules = self.rules.as_ref().ok();
+        let rules = rules.map(|rules| rules.passage(transport, port, is_known));
+        let tables = self
+            .tables
+            .as_ref()
+            .map(|tables| tables.passage(transport, port));
+        let both = [rules, tables];
+        let mut passages = both.into_iter().flatten();
+        let first = passages.next().unwrap_or(Passage::Unknown);
+        passages.fold(first, |one, other| match (one, other) {
+            (closed @ Passage::Closed(_), _) | (_, closed @ Passage::Closed(_)) => closed,
+            (Passage::Open, Passage::Open) => Passage::Open,
+            _ => Passage::Unknown,
+        })
     }
 }
 
@@ -103,22 +129,17 @@ pub fn needed(subject: &Subject) -> Vec<(Ports, &'static str)> {
 
 /// Judges the rules by the ports that callers need.
 pub fn judge(filters: &Filters, needed: &[(Ports, &'static str)]) -> Vec<Finding> {
-    let rules = match &filters.rules {
-        Ok(rules) => rules,
-        Err(why) => {
-            return vec![Finding::skipped(
-                "firewall",
-                format!("the rules of this machine cannot be read: {why}"),
-            )];
-        }
-    };
+    if let (Err(why), None) = (&filters.rules, &filters.tables) {
+        let text = format!("the rules of this machine cannot be read: {why}");
+        return vec![Finding::skipped("firewall", text)];
+    }
     let mut findings = Vec::new();
     let mut unknown = Vec::new();
     for (ports, what) in needed {
         // Rules for ranges rarely end inside ours: both ends and the middle say enough.
         let middle = ports.first + (ports.last - ports.first) / 2;
         let tried =
-            [ports.first, middle, ports.last].map(|port| rules.passage(ports.transport, port));
+            [ports.first, middle, ports.last].map(|port| filters.passage(ports.transport, port));
         let closed = tried.iter().find_map(|passage| match passage {
             Passage::Closed(by) => Some(by),
             _ => None,
@@ -214,6 +235,7 @@ mod tests {
     fn rules_that_cannot_be_read_are_no_fault() {
         let filters = Filters {
             rules: Err("nft is not installed".to_owned()),
+            tables: None,
             ufw: false,
         };
         let found = judge(&filters, &[(Ports::tcp(443), "HTTPS")]);

@@ -305,7 +305,7 @@ fn attribute(findings: &mut [Finding]) {
             .iter()
             .filter(|(_, followers)| followers.contains(&finding.id))
             .find_map(|(cause, _)| failed.iter().find(|id| *id == cause));
-        finding.because = finding.because.or(cause.copied());
+        finding.because = finding.because.or_else(|| cause.copied());
     }
     // What follows from a consequence follows from its cause.
     for _ in 0..findings.len() {

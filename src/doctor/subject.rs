@@ -40,16 +40,16 @@ impl Subject {
     /// Looks at this machine. `running`: the process is this one.
     pub fn new(settings: Settings, file: Option<PathBuf>, running: Option<u32>) -> Self {
         let running = running.or_else(|| holder(&settings.state_dir));
+        let local = interface::local();
         Self {
             running,
             advertised: interface::advertised(&settings.external_ip)
                 .iter()
                 .collect(),
-            local: interface::local(),
+            contained: contained(&local),
+            local,
             servers: dns::servers(),
             provider: provider(),
-            contained: Path::new("/.dockerenv").exists()
-                || Path::new("/run/.containerenv").exists(),
             secret: secret(&settings),
             settings,
             file,
@@ -167,6 +167,25 @@ fn holder(state_dir: &Path) -> Option<u32> {
     name.trim().starts_with("callbox").then_some(pid)
 }
 
+/// Whether this is a container in a network between containers. Whoever makes one writes its name
+/// and address into its hosts; with the host's network they are the host's.
+fn contained(local: &[IpAddr]) -> bool {
+    let markers = ["/.dockerenv", "/run/.containerenv"];
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    markers.iter().any(|path| Path::new(path).exists())
+        && is_own_name(
+            &read("/etc/hosts"),
+            read("/proc/sys/kernel/hostname").trim(),
+            local,
+        )
+}
+
+/// Whether the name stands for one of these addresses.
+fn is_own_name(hosts: &str, name: &str, local: &[IpAddr]) -> bool {
+    let own = dns::in_hosts(hosts, name);
+    own.iter().any(|ip| !ip.is_loopback() && local.contains(ip))
+}
+
 fn provider() -> Option<Provider> {
     let texts = [
         "sys_vendor",
@@ -211,6 +230,18 @@ mod tests {
             let listener: SocketAddr = listener.parse().unwrap();
             assert_eq!(inside(listener).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_container_of_a_bridge_network_has_its_name_in_its_hosts() {
+        let local: Vec<IpAddr> = ["127.0.0.1", "172.17.0.2"]
+            .map(|ip| ip.parse().unwrap())
+            .into();
+        let judged = |hosts| is_own_name(hosts, "c0ffee", &local);
+        assert!(judged("127.0.0.1 localhost\n172.17.0.2\tc0ffee\n"));
+        assert!(!judged("127.0.0.1 localhost c0ffee\n"));
+        assert!(!judged("192.0.2.1 c0ffee\n"));
+        assert!(!judged(""));
     }
 
     #[test]

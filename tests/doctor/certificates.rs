@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use crate::lab::{Lab, NAME, Site, is_root};
 
@@ -24,9 +24,10 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = parameters.self_signed(&key).unwrap().pem();
         Self {
@@ -50,7 +51,7 @@ impl Authority {
             parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
         let key = KeyPair::generate().unwrap();
-        let stranger = Self::new();
+        let stranger = Self::new("an authority that nobody knows");
         let issuer = match kind {
             Kind::OfNobodyKnown => &stranger.issuer,
             _ => &self.issuer,

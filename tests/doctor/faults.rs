@@ -66,7 +66,8 @@ fn this_machines_own_firewall_is_named_with_its_command() {
            ct state established,related accept
            tcp dport { 22, 80, 443, 3478 } accept
            udp dport 3478 accept
-         } }",
+         }
+         }",
     );
     let found = lab.examine(&[]);
     assert_eq!(found.causes()[0], "range.closed", "{}", found.text);

@@ -245,7 +245,7 @@ impl Lab {
         fs::create_dir_all(&resolver).unwrap();
         fs::write(resolver.join("resolv.conf"), "nameserver 203.0.113.53\n").unwrap();
 
-        Authority::new().write(&directory, site.certificate);
+        Authority::new("an authority of the test").write(&directory, site.certificate);
         let mut lab = Self {
             callbox: None,
             programs: Vec::new(),
@@ -276,7 +276,7 @@ impl Lab {
             .unwrap_or_else(|| format!("cert = \"{at}/cert.pem\"\nkey = \"{at}/key.pem\""));
         let text = format!(
             "host = [\"{NAME}\"]\nexternal_ip = \"{}\"\nstate_dir = \"{at}/state\"\n{}\n\
-             [tls]\n{tls}\n\
+             [front]\nmax_connections = 1000\n[tls]\n{tls}\n\
              [turn]\nrelay_ports = \"50000-50999\"\nworkers = 2\n{}\n",
             site.external_ip, site.top, site.rest
         );
@@ -296,6 +296,7 @@ impl Lab {
     /// The same by a command that ends with the program.
     pub(crate) fn serve_by(&mut self, mut command: Command) {
         command.args(["serve", "--config"]).arg(self.config());
+        command.env("SSL_CERT_FILE", self.directory.join("roots.pem"));
         let mut callbox = Program::start(&mut command, self.directory.join("callbox.log"));
         callbox.says("ready");
         self.callbox = Some(callbox);

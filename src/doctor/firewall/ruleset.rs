@@ -94,8 +94,9 @@ impl Ruleset {
         }
     }
 
-    /// What becomes of a new packet to a port. `transport`: `TCP` or `UDP`.
-    pub fn passage(&self, transport: &str, port: u16) -> Passage {
+    /// What becomes of a new packet to a port. `transport`: `TCP` or `UDP`. `without_iptables`:
+    /// what iptables has made is somebody else's to judge.
+    pub fn passage(&self, transport: &str, port: u16, without_iptables: bool) -> Passage {
         let packet = Packet {
             transport: transport.to_lowercase(),
             port: u64::from(port),
@@ -106,6 +107,11 @@ impl Ruleset {
             let (Some(place), Some(name)) = (place(chain), text(chain, "name")) else {
                 continue;
             };
+            // The names that iptables gives, and nobody else writes in capitals.
+            let is_iptables = name == "INPUT" && place.family != "inet";
+            if is_iptables && without_iptables {
+                continue;
+            }
             let end = match self.follow(place, name, &packet, 0) {
                 End::Through if text(chain, "policy") == Some("drop") => End::Dropped,
                 end => end,
@@ -118,8 +124,7 @@ impl Ruleset {
                         family: place.family.to_owned(),
                         table: place.table.to_owned(),
                         chain: name.to_owned(),
-                        // The names that iptables gives, and nobody else writes in capitals.
-                        is_iptables: name == "INPUT" && place.family != "inet",
+                        is_iptables,
                     });
                 }
             }
@@ -384,11 +389,13 @@ mod tests {
     fn judged(policy: &str, rules: &[Value]) -> String {
         let rules = ruleset(policy, rules);
         [("TCP", 443), ("UDP", 3478)]
-            .map(|(transport, port)| match rules.passage(transport, port) {
-                Passage::Open => 'O',
-                Passage::Closed(_) => 'C',
-                Passage::Unknown => 'U',
-            })
+            .map(
+                |(transport, port)| match rules.passage(transport, port, false) {
+                    Passage::Open => 'O',
+                    Passage::Closed(_) => 'C',
+                    Passage::Unknown => 'U',
+                },
+            )
             .iter()
             .collect()
     }
@@ -509,12 +516,12 @@ mod tests {
     fn a_loop_of_chains_ends() {
         let mut rules = ruleset("drop", &[json!([{"jump": {"target": "services"}}])]);
         rules.items.push(json!({"rule": {"family": "inet", "table": "filter", "chain": "services", "expr": [{"jump": {"target": "services"}}]}}));
-        assert_eq!(rules.passage("TCP", 443), Passage::Unknown);
+        assert_eq!(rules.passage("TCP", 443, false), Passage::Unknown);
     }
 
     #[test]
     fn whoever_drops_a_packet_is_named() {
-        let Passage::Closed(by) = ruleset("drop", &[]).passage("TCP", 443) else {
+        let Passage::Closed(by) = ruleset("drop", &[]).passage("TCP", 443, false) else {
             panic!("it is closed");
         };
         assert_eq!(by.to_string(), "chain input of table inet filter");
