@@ -131,6 +131,11 @@ impl Fixed {
             certificates: certificates.clone(),
             endpoints: listening.endpoints,
             prober: settings.front.probes.then(|| self.prober(settings)),
+            addresses: self
+                .advertised
+                .iter()
+                .chain(self.local.iter().copied())
+                .collect(),
         })
     }
 
