@@ -81,6 +81,14 @@ impl Site {
     }
 
     pub(crate) fn configure(&self, top: &str, rest: &str) {
+        let users = format!(
+            "secret = '{SECRET}'\nstatic_users = [{{ username = '{USER}', password = '{PASSWORD}' }}]"
+        );
+        self.configure_turn(top, &users, rest);
+    }
+
+    /// With other secrets, users and limits of `[turn]`.
+    pub(crate) fn configure_turn(&self, top: &str, users: &str, rest: &str) {
         let Self {
             ip,
             https,
@@ -95,8 +103,7 @@ impl Site {
             "state_dir = 'state'\n{top}\n[front]\nhttps = ['{https}']\nhttp = []\n\
              [admin]\nlisten = '127.0.0.1:{admin}'\n\
              [turn]\nlisten = ['{turn}']\nrelay_ports = '{first}-{}'\nworkers = 2\n\
-             user_quota = 0\nallow_peers = ['127.0.0.0/8']\nsecret = '{SECRET}'\n\
-             static_users = [{{ username = '{USER}', password = '{PASSWORD}' }}]\n{rest}",
+             user_quota = 0\nallow_peers = ['127.0.0.0/8']\n{users}\n{rest}",
             first + 300
         );
         // Whole or not at all: somebody may be watching.
@@ -276,11 +283,11 @@ impl Course {
 /// Two course clients in one room.
 pub(crate) fn pair(site: &Site, room: &str) -> (Course, Course) {
     let (mut first, mut second) = (site.course(), site.course());
+    let members = || site.status()["signaling"]["members"].as_u64();
+    let before = members();
     first.join(room, "a");
     // Whoever joins second hears of the first.
-    until("the first has joined", || {
-        site.status()["signaling"]["members"].as_u64() >= Some(1)
-    });
+    until("the first has joined", || members() > before);
     second.join(room, "b");
     assert!(second.hears().unwrap().contains("resp-join"));
     assert!(first.hears().unwrap().contains("new-peer"));

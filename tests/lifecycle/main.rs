@@ -14,3 +14,4 @@ mod drain;
 mod hand_over;
 mod harness;
 mod manager;
+mod reload;
