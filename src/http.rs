@@ -9,6 +9,7 @@ mod body;
 mod conditional;
 mod cors;
 mod frames;
+mod handshake;
 mod headers;
 mod ice;
 mod metrics;
@@ -29,7 +30,6 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderMap, HeaderValue, InvalidHeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use self::authority::Authority;
 use self::body::Answer;
@@ -46,7 +46,6 @@ use crate::ice::Endpoints;
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::signal::hub::Hub;
-use crate::signal::session;
 
 pub use self::activity::Limits;
 pub use self::redirect::To;
@@ -112,7 +111,6 @@ struct Inner {
     endpoints: Endpoints,
     hosts: Vec<String>,
     signaling: settings::Signaling,
-    websocket: WebSocketConfig,
     ice: settings::Ice,
     proxies: Vec<Arc<Proxy>>,
     credential_ttl: Duration,
@@ -159,7 +157,6 @@ impl Services {
             endpoints: parts.endpoints,
             hosts: settings.host.clone(),
             signaling: settings.signaling.clone(),
-            websocket: session::websocket_config(&settings.signaling),
             ice: settings.ice.clone(),
             proxies: settings
                 .proxy

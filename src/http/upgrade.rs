@@ -4,22 +4,20 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::Instrument as _;
 
 use super::Services;
 use super::activity::GOODBYE;
 use super::authority::Authority;
 use super::body::Answer;
+use super::handshake;
 use super::origin::Source;
 use super::page::text;
 use super::router::Upgrade;
@@ -78,8 +76,8 @@ where
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         return refuse(request, client, answer);
     }
-    let mut response = match create_response_with_body(&request, Answer::empty) {
-        Ok(response) => response,
+    let accepted = match handshake::accept(&request) {
+        Ok(accepted) => accepted,
         Err(error) => {
             tracing::debug!(peer = %client.peer, %error, "bad WebSocket handshake");
             let answer = match request.headers().get(SEC_WEBSOCKET_VERSION) {
@@ -90,6 +88,15 @@ where
         }
     };
     inner.stats.websockets.fetch_add(1, Ordering::Relaxed);
+    let mut response = Response::new(Answer::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    for (name, value) in [
+        (CONNECTION, HeaderValue::from_static("Upgrade")),
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (SEC_WEBSOCKET_ACCEPT, accepted),
+    ] {
+        response.headers_mut().insert(name, value);
+    }
     let dialect = dialect(request.headers());
     if dialect == Dialect::Native {
         // RFC 6455 section 4.2.2: one of those that were offered.
@@ -110,9 +117,9 @@ where
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let (drain, slot) = (client.drain.clone(), client.slot.clone());
-    let (hub, config) = (inner.hub.clone(), inner.websocket);
-    let span = tracing::info_span!("websocket", peer = %client.peer);
-    let session = async move {
+    let hub = inner.hub.clone();
+    let span = tracing::debug_span!("websocket", peer = %client.peer);
+    let waiting = async move {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
@@ -128,13 +135,16 @@ where
         let Some(stream) = parts.io.into_inner().into_inner() else {
             return;
         };
-        let read = parts.read_buf.to_vec();
-        let socket =
-            WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
-        session::run(socket, visitor, hub, drain).await;
-        drop(slot);
+        // What this task has needed goes with it. The session's is small and has nothing of HTTP in
+        // it: most of the time most sessions only wait.
+        let (received, its_drain) = (parts.read_buf, drain.clone());
+        let session = async move {
+            session::run(stream, received, visitor, hub, its_drain).await;
+            drop(slot);
+        };
+        drain.spawn(session.in_current_span());
     };
-    client.drain.spawn(session.instrument(span));
+    client.drain.spawn(waiting.instrument(span));
     response
 }
 

@@ -28,6 +28,7 @@ const TABLE: &[Row] = &[
     module(0, "signal::core", &[]),
     module(0, "signal::access", &["signal::core"]),
     module(0, "signal::dialect", &["signal::access", "signal::core"]),
+    module(0, "signal::frame", &[]),
     module(0, "signal::stats", &["signal::core"]),
     module(0, "signal::ticket", &["signal::core"]),
     module(0, "ice", &[]),
