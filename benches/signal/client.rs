@@ -136,7 +136,7 @@ impl Client {
     }
 
     /// Waits until so many frames have come.
-    fn hear(&mut self, mut frames: usize) -> anyhow::Result<()> {
+    pub(crate) fn hear(&mut self, mut frames: usize) -> anyhow::Result<()> {
         loop {
             while self.next_frame()?.is_some() {
                 frames = frames.saturating_sub(1);
@@ -222,6 +222,14 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Ends without a word, as a process that is killed with bytes unread.
+    pub(crate) fn reset(self) -> anyhow::Result<Instant> {
+        socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO))?;
+        let now = Instant::now();
+        drop(self);
+        Ok(now)
     }
 
     /// Closes as a page does that is left.

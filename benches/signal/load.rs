@@ -80,6 +80,28 @@ pub(crate) fn joins(server: &Server, time: Duration) -> anyhow::Result<Figures> 
     Ok(vec![("CPU us a join", spent / 1000.0 / joined as f64)])
 }
 
+/// Members who are reset in the midst of a call: how long their mates wait to be told.
+pub(crate) fn kills(server: &Server, _: Duration) -> anyhow::Result<Figures> {
+    const KILLED: usize = 250;
+    let mut clients = Vec::new();
+    meet(server, 0, 2 * KILLED, &mut clients)?;
+    let mut waits = Vec::new();
+    let mut clients = clients.into_iter();
+    while let (Some(mut survivor), Some(mut victim)) = (clients.next(), clients.next()) {
+        victim.send()?;
+        survivor.hear(1)?;
+        let killed = victim.reset()?;
+        survivor.hear(1)?;
+        waits.push(killed.elapsed());
+    }
+    waits.sort();
+    let at = |share: f64| waits[(waits.len() as f64 * share) as usize].as_secs_f64() * 1e6;
+    Ok(vec![
+        ("told after, median, us", at(0.5)),
+        ("told after, p99, us", at(0.99)),
+    ])
+}
+
 /// Messages at a fixed rate.
 pub(crate) fn rate(server: &Server, time: Duration, per_second: u32) -> anyhow::Result<Figures> {
     let mut load = Load::new(server)?;

@@ -59,6 +59,11 @@ const WORKLOADS: &[Workload] = &[
         run: load::joins,
     },
     Workload {
+        name: "kills",
+        about: "members whose connections are reset: how long their mates wait to be told",
+        run: load::kills,
+    },
+    Workload {
         name: "rate1000",
         about: "messages of 300 bytes, 1,000 a second from 200 clients",
         run: |server, time| load::rate(server, time, 1_000),

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
+use super::tidy::Ended;
 use super::{Door, Listener, conn};
 use crate::net::clock;
 
@@ -162,6 +164,7 @@ struct Taken {
     total: usize,
     /// No larger than `total`: an entry goes with its last connection.
     by_address: HashMap<IpAddr, usize>,
+    ended: Ended,
 }
 
 /// One connection's slot, given back on drop.
@@ -198,6 +201,11 @@ impl Permits {
         })
     }
 
+    /// Notified when many connections have ended.
+    pub(super) fn enough_ended(&self) -> Arc<Notify> {
+        self.lock().ended.enough()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,6 +238,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut taken = self.permits.lock();
         taken.total = taken.total.saturating_sub(1);
+        taken.ended.add();
         let Some(holder) = self.holder else { return };
         if let Some(count) = taken.by_address.get_mut(&holder) {
             *count = count.saturating_sub(1);

@@ -132,7 +132,8 @@ where
             return;
         };
         // hyper and its deadlines end here: the session speaks to the TLS stream itself.
-        let Some(stream) = parts.io.into_inner().into_inner() else {
+        // On the heap: a future has room for what it is given more than once.
+        let Some(stream) = parts.io.into_inner().into_inner().map(Box::new) else {
             return;
         };
         // What this task has needed goes with it. The session's is small and has nothing of HTTP in

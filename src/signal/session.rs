@@ -47,9 +47,10 @@ pub struct Visitor {
 
 /// Serves one client until either side has enough. `stream` has had its handshake, with which
 /// `received` has come; `drain` is the one the hub was started with.
-pub async fn run<S>(stream: S, received: impl AsRef<[u8]>, visitor: Visitor, hub: Hub, drain: Drain)
+pub async fn run<S, R>(stream: S, received: R, visitor: Visitor, hub: Hub, drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
+    R: AsRef<[u8]>,
 {
     let dialect = visitor.dialect;
     let limit = hub.settings().max_message;
@@ -62,7 +63,7 @@ where
         hub.connect(dialect.resumes()).await.ok()
     };
     let Some(connection) = connection else {
-        return farewell::say(socket, dialect, End::Restart).await;
+        return Box::pin(farewell::say(socket, dialect, End::Restart)).await;
     };
     let span = debug_span!("signaling", connection = connection.id().number());
     async {
@@ -76,7 +77,8 @@ where
         let socket = session.socket;
         // The seat is free, or kept, before the client has been seen off.
         connection.disconnect(end.departure()).await;
-        farewell::say(socket, dialect, end).await;
+        // On the heap, and only now: it is not to be part of every session from its first moment.
+        Box::pin(farewell::say(socket, dialect, end)).await;
     }
     .instrument(span)
     .await;

@@ -143,7 +143,6 @@ where
         return Ok(());
     }
     // Closing with bytes unread resets the connection, and a reset overtakes the close frame.
-    // On the heap: on the stack it would be part of every session from its first moment.
     let mut discarded = vec![0; 4096];
     loop {
         match stream.read(&mut discarded).await {
