@@ -18,6 +18,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::secret::Secret;
 use crate::shutdown::Drain;
@@ -56,16 +58,42 @@ impl fmt::Debug for Panel {
 
 /// Serves until the process ends, beyond the beginning of the drain: that is when somebody wants to
 /// know how it goes.
-pub fn serve(listeners: Vec<TcpListener>, panel: Panel, drain: &Drain) {
+pub fn serve(listeners: Vec<TcpListener>, panel: Panel, drain: &Drain) -> Serving {
+    let serving = Serving::default();
     let panel = Arc::new(panel);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for listener in listeners {
-        drain.spawn_detached(accept(
+        let accepting = accept(
             listener,
             Arc::clone(&panel),
             Arc::clone(&slots),
             drain.clone(),
-        ));
+        );
+        let (closed, open) = (serving.closed.clone(), serving.open.token());
+        drain.spawn_detached(async move {
+            let _open = open;
+            tokio::select! {
+                () = accepting => {}
+                () = closed.cancelled() => {}
+            }
+        });
+    }
+    serving.open.close();
+    serving
+}
+
+/// The listeners, as long as they are open.
+#[derive(Debug, Default)]
+pub struct Serving {
+    closed: CancellationToken,
+    open: TaskTracker,
+}
+
+impl Serving {
+    /// Closes the listeners. When this returns their addresses are free for another process.
+    pub async fn close(&self) {
+        self.closed.cancel();
+        self.open.wait().await;
     }
 }
 

@@ -5,6 +5,7 @@ pub mod alive;
 pub mod clock;
 pub mod corked;
 pub mod holder;
+pub mod inherited;
 pub mod interface;
 pub mod listen;
 pub mod prefixed;

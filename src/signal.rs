@@ -3,10 +3,12 @@
 //! Text of a dialect comes in over a WebSocket ([`session`], whose
 //! frames are [`frame`]'s), is understood by [`dialect`], acted
 //! upon by [`core`] inside the task of [`hub`], and goes out through the session of the receiver.
+//! [`apprtc`] has the rooms of AppRTC, whose clients join over HTTP.
 //! [`reception`] decides who may come in, and [`ticket`] lets a client come back to its seat.
 //! What a message means is none of our business: a relayed text leaves byte for byte as it came.
 
 pub mod access;
+pub mod apprtc;
 pub mod core;
 pub mod dialect;
 pub mod frame;

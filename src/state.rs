@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
@@ -55,7 +56,7 @@ pub enum StateError {
         problem: &'static str,
     },
     /// A write through a handle that was opened for reading.
-    #[error("state directory {path} was opened for reading only")]
+    #[error("state directory {path} is not this process's to write to")]
     ReadOnly {
         /// The directory.
         path: PathBuf,
@@ -70,7 +71,7 @@ pub enum StateError {
 pub struct StateDir {
     path: PathBuf,
     /// Held locked for as long as we may write; `None` when opened for reading.
-    lock: Option<File>,
+    lock: Mutex<Option<File>>,
 }
 
 /// More than any file of ours has; a larger one is not ours.
@@ -123,7 +124,7 @@ impl StateDir {
             .map_err(directory)?;
         Ok(Self {
             path,
-            lock: Some(lock),
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -131,7 +132,10 @@ impl StateDir {
     pub fn inspect(path: impl Into<PathBuf>) -> Result<Self, StateError> {
         let path = path.into();
         match fs::read_dir(&path) {
-            Ok(_) => Ok(Self { path, lock: None }),
+            Ok(_) => Ok(Self {
+                path,
+                lock: Mutex::default(),
+            }),
             Err(source) => Err(StateError::Directory { path, source }),
         }
     }
@@ -139,6 +143,12 @@ impl StateDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Leaves the directory to another process; from now on this one only reads.
+    pub fn release(&self) {
+        let lock = &self.lock;
+        *lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Why what is written here will be lost, if it will.
@@ -168,7 +178,9 @@ impl StateDir {
     /// Replaces a file by `bytes`, readable by this user only. After a crash at any moment the old
     /// content or the new one is there, never a part.
     pub fn write_private(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
-        if self.lock.is_none() {
+        // Held until the file is there: whoever gives the directory away waits for it.
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none() {
             return Err(StateError::ReadOnly {
                 path: self.path.clone(),
             });

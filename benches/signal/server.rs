@@ -77,8 +77,7 @@ impl Server {
              [signaling]\nping_interval = \"10m\"\nidle_timeout = \"20m\"\n\
              messages_per_second = 1000000\n\
              prefix_connections_per_second = 0\nprefix_messages_per_second = 0\n\
-             [turn]\nlisten = [\"127.0.0.1:{}\"]\nworkers = 1\nrelay_ports = \"40000-40099\"\n\
-             [log]\nlevel = \"warn\"\n",
+             [turn]\nlisten = [\"127.0.0.1:{}\"]\nworkers = 1\nrelay_ports = \"40000-40099\"\n",
             port + 1
         );
         let path = self.directory.join("appliance.toml");

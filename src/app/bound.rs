@@ -1,6 +1,8 @@
 //! Everything that listens: bound before anything is served, then divided among those who serve.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
@@ -9,7 +11,8 @@ use crate::config::Settings;
 use crate::front::{Listener, Role};
 use crate::http::To;
 use crate::ice::Endpoints;
-use crate::net::listen;
+use crate::net::inherited::Inherited;
+use crate::net::{clock, listen};
 
 /// Every socket that listens.
 pub(super) struct Bound {
@@ -21,30 +24,36 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    pub(super) fn new(settings: &Settings, mode: Mode) -> Result<Self, Error> {
+    /// Binds what the service manager has not bound already. An address that is taken may become free
+    /// for as long as `patience` lasts.
+    pub(super) async fn new(
+        settings: &Settings,
+        mode: Mode,
+        inherited: &mut Inherited,
+        patience: Duration,
+    ) -> Result<Self, Error> {
         let https = match mode {
             Mode::Serve => "[front] https",
             Mode::Try => "--port",
         };
-        let tcp = |addresses: &[SocketAddr], setting| {
-            addresses
-                .iter()
-                .map(|address| listen::tcp(*address, setting))
-                .collect::<Result<Vec<_>, _>>()
+        let deadline = clock::now() + patience;
+        let mut bind = Bind {
+            inherited,
+            deadline,
         };
         let turn: Vec<SocketAddr> = settings.turn_tcp().collect();
-        let workers = settings.turn.workers;
         Ok(Self {
-            https: tcp(&settings.front.https, https)?,
-            http: tcp(&settings.front.http, "[front] http")?,
-            turn: tcp(&turn, "[turn] listen")?,
-            udp: settings
-                .turn
-                .listen
-                .iter()
-                .map(|address| listen::udp(*address, workers, "[turn] listen"))
-                .collect::<Result<_, _>>()?,
+            https: bind.tcp(&settings.front.https, https).await?,
+            http: bind.tcp(&settings.front.http, "[front] http").await?,
+            turn: bind.tcp(&turn, "[turn] listen").await?,
+            udp: datagrams(settings, inherited)?,
         })
+    }
+
+    /// How many workers have UDP sockets.
+    pub(super) fn workers(&self, settings: &Settings) -> NonZeroUsize {
+        let group = self.udp.first().map(Vec::len).and_then(NonZeroUsize::new);
+        group.unwrap_or(settings.turn.workers)
     }
 
     /// Where clients reach us: the first listener of each kind.
@@ -68,7 +77,7 @@ impl Bound {
         settings: &Settings,
     ) -> Result<(Vec<Vec<UdpSocket>>, Vec<Listener>), Error> {
         let mut workers: Vec<Vec<UdpSocket>> = Vec::new();
-        workers.resize_with(settings.turn.workers.get(), Vec::new);
+        workers.resize_with(self.workers(settings).get(), Vec::new);
         for group in self.udp {
             for (worker, socket) in workers.iter_mut().zip(group) {
                 worker.push(socket);
@@ -98,3 +107,69 @@ impl Bound {
         Ok((workers, listeners))
     }
 }
+
+/// A socket a worker for each address. Where the service manager has bound them, it has decided how
+/// many there are: no worker could do without, and none can read for two.
+fn datagrams(settings: &Settings, inherited: &mut Inherited) -> Result<Vec<Vec<UdpSocket>>, Error> {
+    let addresses = &settings.turn.listen;
+    let groups: Vec<_> = addresses
+        .iter()
+        .map(|address| (*address, inherited.udp(*address)))
+        .collect();
+    let mut counts = groups
+        .iter()
+        .map(|(_, group)| group.len())
+        .filter(|count| *count > 0);
+    let count = counts.next();
+    if counts.any(|other| Some(other) != count) {
+        return Err(Error::Uneven);
+    }
+    let workers = count
+        .and_then(NonZeroUsize::new)
+        .unwrap_or(settings.turn.workers);
+    let bind = |(address, group): (SocketAddr, Vec<UdpSocket>)| match group.is_empty() {
+        true => listen::udp(address, workers, "[turn] listen"),
+        false => Ok(group),
+    };
+    Ok(groups.into_iter().map(bind).collect::<Result<_, _>>()?)
+}
+
+struct Bind<'a> {
+    inherited: &'a mut Inherited,
+    deadline: Instant,
+}
+
+impl Bind<'_> {
+    async fn tcp(
+        &mut self,
+        addresses: &[SocketAddr],
+        setting: &'static str,
+    ) -> Result<Vec<std::net::TcpListener>, listen::Error> {
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            listeners.push(match self.inherited.tcp(*address) {
+                Some(listener) => listener,
+                None => self.own(*address, setting).await?,
+            });
+        }
+        Ok(listeners)
+    }
+
+    async fn own(
+        &self,
+        address: SocketAddr,
+        setting: &'static str,
+    ) -> Result<std::net::TcpListener, listen::Error> {
+        loop {
+            match listen::tcp(address, setting) {
+                Err(error) if error.in_use() && clock::now() < self.deadline => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                bound => return bound,
+            }
+        }
+    }
+}
+
+/// How soon an address that was taken is tried again.
+const AGAIN: Duration = Duration::from_millis(20);

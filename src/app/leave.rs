@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::manager;
 use crate::net::clock;
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
@@ -19,6 +20,15 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How often the log says how far it has come.
 const PROGRESS: Duration = Duration::from_secs(10);
 
+/// What becomes of those who have not begun a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Newcomers {
+    /// They are told that there is no room.
+    Refused,
+    /// Another process has them, except for those who have got as far as here.
+    Elsewhere,
+}
+
 /// Ends everything but the workers' threads. Returns when all connections have ended, when time is
 /// up, or at the next signal.
 pub(super) async fn run(
@@ -26,10 +36,14 @@ pub(super) async fn run(
     workers: &Workers,
     hub: &Hub,
     patience: Duration,
+    newcomers: Newcomers,
     signals: &mut Signals,
 ) {
     drain.announce();
-    workers.drain();
+    if newcomers == Newcomers::Refused {
+        workers.drain();
+    }
+    manager::stopping("waiting for calls to end");
     let leaving = async {
         wait_for_calls(workers, hub, patience).await;
         drain.begin();
@@ -72,6 +86,7 @@ async fn wait_for_calls(workers: &Workers, hub: &Hub, patience: Duration) {
                 seconds_left = (patience - waited).as_secs(),
                 "draining: waiting for calls to end; one more signal stops at once"
             );
+            manager::stopping(&format!("{relays} relays and {rooms} rooms are waited for"));
         }
         tokio::time::sleep(LOOK.min(patience - waited)).await;
     }
@@ -89,6 +104,8 @@ fn is_due(said: &mut Option<Instant>, now: Instant) -> bool {
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The next one says what is known.
+    forgiven: bool,
 }
 
 impl Signals {
@@ -96,13 +113,25 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            forgiven: false,
         })
     }
 
     pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if !std::mem::take(&mut self.forgiven) {
+                return;
+            }
+            tracing::info!("ending already, when the calls have ended; one more stops at once");
         }
+    }
+
+    /// Lets one signal pass.
+    pub(super) fn forgive(&mut self) {
+        self.forgiven = true;
     }
 }

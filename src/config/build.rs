@@ -14,8 +14,8 @@ use super::file;
 use super::load::{Layer, Layers};
 use super::report::Problem;
 use super::settings::{
-    Admin, Auth, Front, Hsts, Ice, IceAccess, IcePolicy, Log, LogFormat, Settings, Signaling, Tls,
-    Turn, Web,
+    Admin, Auth, Front, Hsts, Ice, IceAccess, IcePolicy, Log, LogFormat, RoomLink, Settings,
+    Signaling, Tls, Turn, Web,
 };
 use super::shape::{Parsed, Wrong, choice, flag, list, number, text, words};
 use super::text;
@@ -225,6 +225,15 @@ fn signaling(reader: &mut Reader<'_>) -> Signaling {
         messages_per_second: reader
             .required("signaling.messages_per_second", number(1..=1_000_000)),
         allowed_origins: reader.required("signaling.allowed_origins", list(text(text::origin))),
+        room_link: reader.required(
+            "signaling.room_link",
+            choice(&[
+                ("absolute", RoomLink::Absolute),
+                ("protocol-relative", RoomLink::ProtocolRelative),
+                ("http", RoomLink::Http),
+            ]),
+        ),
+        open_collider: reader.required("signaling.open_collider", flag),
     }
 }
 

@@ -171,6 +171,8 @@ pub(super) const KEYS: &[Key] = &[
     given("signaling.allowed_origins", List, "[]"),
     given("signaling.auth", Text, "\"open\""),
     given("signaling.token_keys", List, "[]"),
+    given("signaling.room_link", Text, "\"absolute\""),
+    given("signaling.open_collider", Flag, "false"),
     given("turn.listen", List, "[\"[::]:3478\"]"),
     open("turn.realm", Text, "the first host, else \"callbox\""),
     given("turn.relay_ports", Text, "\"49152-65535\""),

@@ -192,6 +192,21 @@ pub struct Signaling {
     pub allowed_origins: Vec<String>,
     /// Who may join.
     pub auth: Auth,
+    /// How links to AppRTC rooms begin.
+    pub room_link: RoomLink,
+    /// Whether Collider serves clients of another room server.
+    pub open_collider: bool,
+}
+
+/// `[signaling] room_link`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomLink {
+    /// With `https://`.
+    Absolute,
+    /// With `//`, which copies of the web client with a changed script need as well.
+    ProtocolRelative,
+    /// With `http://`, for those alone.
+    Http,
 }
 
 /// `[signaling] auth`

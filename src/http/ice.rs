@@ -25,6 +25,8 @@ use super::{Inner, Services};
 use crate::config::settings::IceAccess;
 use crate::ice::{Configuration, Credential, Offer, credential_id};
 use crate::net::clock;
+use crate::signal::apprtc::query::Query;
+use crate::telemetry::repeats::{Repeated, note};
 
 /// Some clients post a wish for a lifetime; nobody needs more than this to do so.
 const MAX_BODY: usize = 16 * 1024;
@@ -57,11 +59,21 @@ where
 {
     let inner = &*services.inner;
     let (head, body) = request.into_parts();
-    let readers = match access(inner, &head.headers, own) {
+    let query = head.uri.query().unwrap_or_default();
+    // AppRTC's clients were told a key with their place in a room, which opens for whoever has it.
+    // One that we do not know neither opens nor closes anything.
+    let parsed = Query::parse(query);
+    let key = parsed.get("key");
+    let holder = key.and_then(|key| inner.hub.apprtc().holder(key));
+    let access = match &holder {
+        Some(_) => Access::Granted(Readers::Everybody),
+        None => access(inner, &head.headers, own),
+    };
+    let readers = match access {
         Access::Granted(readers) => readers,
         Access::Refused => {
             inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%peer, "refused an ICE configuration to a foreign origin");
+            note(Repeated::ForeignOrigin, peer);
             return text(StatusCode::FORBIDDEN, "Not for this origin\n");
         }
     };
@@ -72,6 +84,7 @@ where
         .allow(peer, clock::now());
     if !allowed {
         inner.stats.ice_limited.fetch_add(1, Ordering::Relaxed);
+        note(Repeated::TooManyConfigurations, peer);
         let mut response = text(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n");
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -79,8 +92,11 @@ where
         return response;
     }
     // Whoever may join a room gets credentials with the seat; without that right, none here either.
-    let token = bearer(&head.headers).or_else(|| head.uri.query().and_then(upgrade::token));
-    if inner.ice.access != IceAccess::Open && !inner.hub.reception().knows(token.as_deref()) {
+    let token = bearer(&head.headers).or_else(|| upgrade::token(query));
+    if holder.is_none()
+        && inner.ice.access != IceAccess::Open
+        && !inner.hub.reception().knows(token.as_deref())
+    {
         let mut response = text(StatusCode::UNAUTHORIZED, "A token is needed\n");
         let headers = response.headers_mut();
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -102,8 +118,11 @@ where
     if aws_lc_rs::rand::fill(&mut unique).is_err() {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "No randomness\n");
     }
-    let query = head.uri.query().unwrap_or_default();
-    let id = credential_id(wishes(query), u64::from_be_bytes(unique));
+    let unique = u64::from_be_bytes(unique);
+    let id = match holder {
+        Some(names) => credential_id(names, unique),
+        None => credential_id(wishes(query), unique),
+    };
     let now = clock::unix_time();
     let credential = Credential::new(&inner.secret, &id, now, inner.credential_ttl);
     let configuration = Configuration::new(&Offer {

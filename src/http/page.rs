@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{Seek as _, SeekFrom};
 
+use bytes::Bytes;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
     CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, LOCATION, VARY,
@@ -65,7 +66,7 @@ fn names_a_page(path: &str, headers: &HeaderMap) -> bool {
 }
 
 /// A short answer for people.
-pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Answer> {
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
     let mut response = Response::new(Answer::bytes(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -1,6 +1,10 @@
 //! Method and path -> what is meant. Pure; whether a file exists is not known here.
 
+mod apprtc;
+
 use hyper::Method;
+
+pub use apprtc::{AppRtcRoute, ColliderRoute, RoomRoute};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub enum Route {
     WebSocket,
     /// The signaling path, without the upgrade.
     UpgradeRequired,
+    /// AppRTC's room server, or Collider.
+    AppRtc(AppRtcRoute),
     /// Known, but not with this method. Holds the value of `Allow`.
     MethodNotAllowed(&'static str),
     /// A path that names nothing here, whatever the files are.
@@ -63,6 +69,12 @@ pub fn route(method: &Method, path: &str, upgrade: Upgrade, signaling_path: &str
             _ => Route::MethodNotAllowed("GET"),
         };
     }
+    if let Some(route) = apprtc::find(path) {
+        return match route.refuses(method) {
+            None => Route::AppRtc(route),
+            Some(allowed) => Route::MethodNotAllowed(allowed),
+        };
+    }
     let Some(file) = decode(path) else {
         return Route::NotFound;
     };
@@ -81,10 +93,14 @@ pub fn route(method: &Method, path: &str, upgrade: Upgrade, signaling_path: &str
     }
 }
 
-/// Whether a path is ours whatever else is configured: signaling, the ICE configuration, and the
-/// rooms with all that their page needs.
+/// Whether a path is ours whatever else is configured: signaling, the ICE configuration, AppRTC's
+/// routes, and the rooms with all that their page needs.
 pub fn is_reserved(path: &str, signaling_path: &str) -> bool {
-    path == signaling_path || ICE_PATHS.contains(&path) || path == "/r" || path.starts_with("/r/")
+    path == signaling_path
+        || ICE_PATHS.contains(&path)
+        || path == "/r"
+        || path.starts_with("/r/")
+        || apprtc::find(path).is_some()
 }
 
 /// Which of `prefixes` a path lies under, the longest if there are several. A prefix is a path
@@ -218,10 +234,39 @@ mod tests {
 
     #[test]
     fn our_own_paths_are_nobody_elses() {
-        for path in ["/sig", "/ice", "/api/turn", "/r", "/r/room", "/r/_/app.js"] {
+        for path in [
+            "/sig",
+            "/ice",
+            "/api/turn",
+            "/r",
+            "/r/room",
+            "/r/_/app.js",
+            "/join/room",
+            "/message/room/id",
+            "/leave/room/id",
+            "/bye/room/id",
+            "/params",
+            "/a/",
+            "/collider",
+            "/collider/room/id",
+        ] {
             assert!(is_reserved(path, "/sig"), "{path}");
         }
-        for path in ["/", "/ws", "/ice/", "/icecream", "/room", "/api", "/sig/x"] {
+        for path in [
+            "/",
+            "/ws",
+            "/ice/",
+            "/icecream",
+            "/room",
+            "/api",
+            "/sig/x",
+            "/join",
+            "/a",
+            "/a/x",
+            "/join/x/y",
+            "/message/x",
+            "/colliders",
+        ] {
             assert!(!is_reserved(path, "/sig"), "{path}");
         }
     }

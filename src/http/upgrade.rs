@@ -11,7 +11,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tracing::Instrument as _;
 
 use super::Services;
 use super::activity::GOODBYE;
@@ -24,6 +23,7 @@ use super::router::Upgrade;
 use super::serve::{Client, Metered};
 use crate::signal::dialect::{Dialect, native};
 use crate::signal::session::{self, Visitor};
+use crate::telemetry::repeats::{Repeated, note};
 
 /// What the request's `Upgrade` header asks for.
 pub(super) fn wanted(headers: &HeaderMap) -> Upgrade {
@@ -59,7 +59,7 @@ where
     );
     if source == Source::Foreign {
         inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(peer = %client.peer, "refused a WebSocket to a foreign origin");
+        note(Repeated::ForeignOrigin, client.peer.ip());
         return refuse(
             request,
             client,
@@ -67,6 +67,7 @@ where
         );
     }
     if !inner.admits(client.peer.ip()) {
+        note(Repeated::TooManySockets, client.peer.ip());
         inner
             .stats
             .websockets_limited
@@ -79,7 +80,7 @@ where
     let accepted = match handshake::accept(&request) {
         Ok(accepted) => accepted,
         Err(error) => {
-            tracing::debug!(peer = %client.peer, %error, "bad WebSocket handshake");
+            tracing::debug!(%error, "bad WebSocket handshake");
             let answer = match request.headers().get(SEC_WEBSOCKET_VERSION) {
                 Some(version) if version != "13" => required(),
                 _ => text(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n"),
@@ -118,7 +119,6 @@ where
     let upgrade = hyper::upgrade::on(&mut request);
     let (drain, slot) = (client.drain.clone(), client.slot.clone());
     let hub = inner.hub.clone();
-    let span = tracing::debug_span!("websocket", peer = %client.peer);
     let waiting = async move {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
@@ -143,9 +143,9 @@ where
             session::run(stream, received, visitor, hub, its_drain).await;
             drop(slot);
         };
-        drain.spawn(session.in_current_span());
+        drain.spawn(session);
     };
-    client.drain.spawn(waiting.instrument(span));
+    client.drain.spawn(waiting);
     response
 }
 

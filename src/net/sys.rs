@@ -1,9 +1,10 @@
 //! System calls that the standard library does not have: recvmmsg, sendmmsg, their control
-//! messages, epoll, eventfd and a few socket options. The only `unsafe` of the project.
+//! messages, epoll, eventfd, inherited descriptors and a few socket options. The only `unsafe` of the project.
 
 #![allow(unsafe_code)]
 
 mod errors;
+mod inherited;
 mod poll;
 
 use std::io;
@@ -16,6 +17,7 @@ use std::ptr;
 use libc::{c_int, c_void, iovec, mmsghdr, sockaddr_storage, socklen_t};
 
 pub use errors::{SocketError, receive_errors};
+pub use inherited::inherited;
 pub use poll::{Interest, Poller, Ready, acknowledge, event_fd, notify};
 
 /// Datagrams that one [`receive`] takes at most.

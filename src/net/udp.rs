@@ -64,6 +64,25 @@ impl DatagramSocket {
         Ok(this)
     }
 
+    /// Opens a socket beside a listener, on the same port, for what one client sends.
+    pub fn of_client(local: SocketAddr, client: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(local), Type::DGRAM.nonblocking(), None)?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // The listener has it, too; without it the port would be taken.
+        socket.set_reuse_address(true)?;
+        socket.bind(&local.into())?;
+        socket.connect(&client.into())?;
+        let this = Self {
+            socket: socket.into(),
+            family: family_of(local.ip()),
+            reports_destination: false,
+        };
+        let _ = set_option(this.socket.as_fd(), SocketOption::UdpGro, 1);
+        Ok(this)
+    }
+
     /// Sets the DF bit of what is sent from now on.
     pub fn set_dont_fragment(&self, on: bool) -> io::Result<()> {
         let option = match self.family {

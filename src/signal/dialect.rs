@@ -1,10 +1,12 @@
 //! Wire text to and from what the core understands, one file a dialect.
 //!
 //! All dialects share one endpoint. A connection that asked for the subprotocol `callbox.v1` speaks
-//! the native one, any other that of its first frame; the course dialect is the only one of these
-//! so far. The two share their rooms, since the one contains the other; further dialects have
-//! namespaces of their own, so that users of two do not meet because they thought of the same name.
+//! the native one, any other that of its first frame: the course dialect, unless that frame is of
+//! another one. The course and the native dialect share their rooms, since the one contains the
+//! other; further dialects have rooms of their own, so that users of two do not meet because they
+//! thought of the same name.
 
+pub mod collider;
 pub mod course;
 pub mod native;
 mod scalar;
@@ -23,6 +25,8 @@ pub enum Dialect {
     Course,
     /// Ours.
     Native,
+    /// AppRTC's.
+    Collider,
 }
 
 impl Dialect {
@@ -39,6 +43,7 @@ impl Dialect {
         match self {
             Self::Course => course::parse(text),
             Self::Native => native::parse(text),
+            Self::Collider => Ok(collider::request(text)),
         }
     }
 
@@ -47,13 +52,15 @@ impl Dialect {
         match self {
             Self::Course => course::encode(event),
             Self::Native => native::encode(event, welcome).into_iter().collect(),
+            // Its clients sit in other rooms.
+            Self::Collider => Vec::new(),
         }
     }
 
     /// The answer to a frame that is not in the dialect's syntax, where one is expected.
     pub fn complaint(self) -> Option<String> {
         match self {
-            Self::Course => None,
+            Self::Course | Self::Collider => None,
             Self::Native => native::complain(&native::Complaint::Malformed),
         }
     }
@@ -63,6 +70,7 @@ impl Dialect {
         match self {
             Self::Course => course::deny(&why.text()),
             Self::Native => native::complain(why),
+            Self::Collider => collider::complain(&why.text()),
         }
     }
 
@@ -128,6 +136,10 @@ pub enum Request {
     Reply(String),
     /// This text in return, in its place among everything else that the client is told.
     Answer(String),
+    /// Something that only AppRTC's rooms know, or what is wrong with it.
+    Collider(Result<collider::Command, collider::Complaint>),
+    /// The frame is of this dialect. Counts if it is the first that decides.
+    Speaks(Dialect),
     /// Nothing. Also the answer to whatever we do not know: it may be a heartbeat, or from a
     /// newer client.
     Nothing,

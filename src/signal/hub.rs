@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
+use super::apprtc::AppRtc;
 use super::core::{
     Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Limits, MemberId, Payload,
     Recipient, Resume, RoomName, Rooms, SeatId, Terms, Ticket,
@@ -29,6 +31,7 @@ use crate::config::settings;
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::shutdown::Drain;
+use crate::telemetry::log::Personal;
 
 use outbox::Pool;
 
@@ -44,8 +47,9 @@ pub struct Hub {
 struct Shared {
     mailbox: mpsc::Sender<Command>,
     next_connection: AtomicU64,
-    settings: settings::Signaling,
-    reception: Reception,
+    settings: ArcSwap<settings::Signaling>,
+    reception: ArcSwap<Reception>,
+    apprtc: AppRtc,
     stats: Arc<Stats>,
     pool: Arc<Pool>,
     /// Messages of each network, however many connections it has.
@@ -66,21 +70,18 @@ impl Hub {
             phase: Phase::Open,
         };
         drain.spawn(owner.run(commands, drain.clone()));
+        let apprtc = AppRtc::start(settings, reception.secret(), drain);
+        let networks = Mutex::new(networks(settings));
         Self {
             shared: Arc::new(Shared {
                 mailbox,
                 next_connection: AtomicU64::new(0),
-                settings: settings.clone(),
-                reception,
+                settings: ArcSwap::from_pointee(settings.clone()),
+                reception: ArcSwap::from_pointee(reception),
+                apprtc,
                 stats,
                 pool: Arc::new(Pool::new(ALL_OUTBOXES)),
-                networks: Mutex::new(PrefixLimiter::new(
-                    NETWORKS,
-                    settings
-                        .prefix_messages_per_second
-                        .saturating_mul(NETWORK_BURST),
-                    settings.prefix_messages_per_second,
-                )),
+                networks,
                 drain: drain.clone(),
             }),
         }
@@ -91,14 +92,27 @@ impl Hub {
         &self.shared.stats
     }
 
-    pub(super) fn settings(&self) -> &settings::Signaling {
-        &self.shared.settings
+    pub(super) fn settings(&self) -> Arc<settings::Signaling> {
+        self.shared.settings.load_full()
+    }
+
+    /// Other settings, for connections and joins from now on. Who has a seat keeps it.
+    pub async fn apply(&self, settings: &settings::Signaling, reception: Reception) {
+        let shared = &self.shared;
+        shared.settings.store(Arc::new(settings.clone()));
+        shared.reception.store(Arc::new(reception));
+        *shared
+            .networks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = networks(settings);
+        // A hub that has ended needs none.
+        let _ = shared.mailbox.send(Command::Limit(limits(settings))).await;
     }
 
     /// Whether another message may come from this address's network.
-    pub(super) fn allows(&self, ip: IpAddr, now: Instant) -> bool {
+    pub fn allows(&self, ip: IpAddr, now: Instant) -> bool {
         let shared = &self.shared;
-        shared.settings.prefix_messages_per_second == 0
+        shared.settings.load().prefix_messages_per_second == 0
             || shared
                 .networks
                 .lock()
@@ -107,25 +121,31 @@ impl Hub {
     }
 
     /// Who may come in.
-    pub fn reception(&self) -> &Reception {
-        &self.shared.reception
+    pub fn reception(&self) -> Arc<Reception> {
+        self.shared.reception.load_full()
+    }
+
+    /// The rooms of AppRTC.
+    pub fn apprtc(&self) -> &AppRtc {
+        &self.shared.apprtc
     }
 
     /// How many rooms have two people or more in them who are not on their way elsewhere.
     pub async fn calls(&self) -> usize {
         let (reply, answer) = oneshot::channel();
-        match self.shared.mailbox.send(Command::Count(reply)).await {
+        let calls = match self.shared.mailbox.send(Command::Count(reply)).await {
             Ok(()) => answer.await.unwrap_or(0),
             // A hub that has ended has no rooms.
             Err(_) => 0,
-        }
+        };
+        calls + self.shared.apprtc.calls()
     }
 
     /// Makes a connection known, so that it can be told things. `resumes`: it can take its seat
     /// again over another one.
     pub(super) async fn connect(&self, resumes: bool) -> Result<Connection, Gone> {
         let number = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
-        let settings = &self.shared.settings;
+        let settings = self.shared.settings.load();
         let limits = outbox::Limits {
             items: OUTBOX_ITEMS.saturating_add(settings.room_capacity.get().saturating_mul(2)),
             bytes: settings.max_message.saturating_mul(OUTBOX_MESSAGES),
@@ -159,6 +179,11 @@ impl Connection {
     /// What the connection is to be told.
     pub(super) fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// The same for whoever else has something to tell it.
+    pub(super) fn shared_outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
     }
 
     pub(super) async fn join(
@@ -269,6 +294,7 @@ enum Command {
     Acknowledge(ConnectionId, u64),
     Disconnect(ConnectionId, Departure),
     Count(oneshot::Sender<usize>),
+    Limit(Limits),
 }
 
 /// A connection that can be told things.
@@ -376,6 +402,7 @@ impl Owner {
                 self.connections.remove(&id);
                 self.rooms.handle_disconnect(id, departure, clock::now());
             }
+            Command::Limit(limits) => self.rooms.limit(limits),
             Command::Count(reply) => {
                 // Whoever asked may have given up.
                 let _ = reply.send(self.rooms.calls());
@@ -387,10 +414,10 @@ impl Owner {
         while let Some(Delivery { to, event, number }) = self.rooms.poll_delivery() {
             match &event {
                 Event::Joined { ticket, .. } => {
-                    debug!(connection = to.number(), room = ?ticket.room, "joined");
+                    debug!(connection = to.number(), room = %Personal(&ticket.room), "joined");
                 }
                 Event::Resumed { ticket, .. } => {
-                    debug!(connection = to.number(), room = ?ticket.room, "resumed");
+                    debug!(connection = to.number(), room = %Personal(&ticket.room), "resumed");
                 }
                 Event::Refused { why, .. } => debug!(connection = to.number(), %why, "refused"),
                 _ => {}
@@ -432,6 +459,11 @@ impl Payload for Text {
     fn weight(&self) -> usize {
         self.len()
     }
+}
+
+fn networks(settings: &settings::Signaling) -> PrefixLimiter {
+    let rate = settings.prefix_messages_per_second;
+    PrefixLimiter::new(NETWORKS, rate.saturating_mul(NETWORK_BURST), rate)
 }
 
 fn limits(settings: &settings::Signaling) -> Limits {

@@ -72,5 +72,6 @@ impl Source for Hub {
                 (&[("reason", "silent")], stats.silent),
             ],
         );
+        self.apprtc().collect(page);
     }
 }

@@ -22,6 +22,8 @@ use crate::net::clock;
 #[derive(Debug)]
 pub struct Reception {
     tickets: Tickets,
+    /// What signs them.
+    secret: Secret,
     issuer: Issuer,
     /// Of tokens, if joining needs one.
     keyring: Option<Arc<Keyring>>,
@@ -41,6 +43,7 @@ impl Reception {
     ) -> Self {
         Self {
             tickets: Tickets::new(secret),
+            secret: secret.clone(),
             issuer,
             keyring,
             capacity: settings.room_capacity.get(),
@@ -52,6 +55,21 @@ impl Reception {
     /// Whether whoever has this token, or none, may join some room, and so have credentials.
     pub fn knows(&self, token: Option<&str>) -> bool {
         self.grant(token).is_ok()
+    }
+
+    /// Whether whoever has this token, or none, may be in this room of AppRTC, whose clients have
+    /// no say in their id; and be the first there, if nobody `is_there`.
+    pub fn admits(&self, room: &str, is_there: bool, token: Option<&str>) -> bool {
+        match self.grant(token) {
+            Ok(Some(grant)) => grant.room.as_str() == room && (is_there || grant.may_create),
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// For what else is to be signed here.
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     /// Whether somebody may join `room`, as whom, and on which terms.

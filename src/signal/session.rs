@@ -5,9 +5,10 @@
 //! bounded outbox. Rooms are the hub's business, JSON the dialect's.
 
 mod bucket;
+mod collider;
 mod farewell;
-mod socket;
 mod timing;
+mod wire;
 
 use std::future::{Future as _, poll_fn};
 use std::net::SocketAddr;
@@ -17,20 +18,23 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::{Instrument as _, debug, debug_span};
+use tracing::{Instrument as _, debug, info_span};
 
 use super::core::{Event, MEMBER_ID_MAX, Ticket};
-use super::dialect::{Dialect, Request, native};
+use super::dialect::{Dialect, Malformed, Request, native};
 use super::frame::{Found, Opcode, Text};
 use super::hub::{Connection, Cut, Gone, Hub, Item};
 use super::stats::Stats;
 use crate::net::clock;
 use crate::shutdown::Drain;
+use crate::telemetry::log::Client;
+use crate::telemetry::repeats::{Repeated, note};
 
 use bucket::Bucket;
+use collider::Socket;
 use farewell::End;
-use socket::Socket;
 use timing::{Due, Timing};
+use wire::Wire;
 
 /// Who a WebSocket leads to, as the HTTP request that opened it has it.
 #[derive(Clone, Debug)]
@@ -55,7 +59,7 @@ where
     let dialect = visitor.dialect;
     let limit = hub.settings().max_message;
     let most = limit.saturating_add(OWN_FRAME).saturating_mul(2) + BATCH;
-    let socket = Socket::new(stream, received.as_ref(), limit, most);
+    let socket = Wire::new(stream, received.as_ref(), limit, most);
     drop(received);
     let connection = if drain.is_announced() {
         None
@@ -65,15 +69,28 @@ where
     let Some(connection) = connection else {
         return Box::pin(farewell::say(socket, dialect, End::Restart)).await;
     };
-    let span = debug_span!("signaling", connection = connection.id().number());
+    // Of its own, whatever connection it came over: that one's is over by now.
+    let span = info_span!(
+        parent: None,
+        "session",
+        connection = connection.id().number(),
+        client = %Client(visitor.peer),
+        ?dialect,
+    );
+    let ip = visitor.peer.ip();
     async {
-        debug!(peer = %visitor.peer, ?dialect, "connected");
+        debug!("connected");
         let mut session = Session::new(socket, visitor, &hub, &connection);
         let end = session.serve().await;
         debug!(%end, "ending");
         if let Some(counter) = end.counter(hub.stats()) {
             Stats::add(counter);
         }
+        if let Some(repeated) = end.repeated() {
+            note(repeated, ip);
+        }
+        session.apprtc.close(&end);
+        let dialect = session.visitor.dialect;
         let socket = session.socket;
         // The seat is free, or kept, before the client has been seen off.
         connection.disconnect(end.departure()).await;
@@ -85,12 +102,16 @@ where
 }
 
 struct Session<'a, S> {
-    socket: Socket<S>,
+    socket: Wire<S>,
     connection: &'a Connection,
     hub: &'a Hub,
     visitor: Visitor,
+    /// Whether a frame has decided the dialect.
+    is_settled: bool,
     /// The seat of a client that can come back to it.
     seat: Option<Seat>,
+    /// What it is to AppRTC.
+    apprtc: Socket,
     timing: Timing,
     messages: Bucket,
     malformed: Bucket,
@@ -116,16 +137,18 @@ impl<'a, S> Session<'a, S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(socket: Socket<S>, visitor: Visitor, hub: &'a Hub, connection: &'a Connection) -> Self {
+    fn new(socket: Wire<S>, visitor: Visitor, hub: &'a Hub, connection: &'a Connection) -> Self {
         let now = clock::now();
         let settings = hub.settings();
         Self {
             socket,
             connection,
             hub,
+            is_settled: visitor.dialect != Dialect::default(),
             visitor,
             seat: None,
-            timing: Timing::new(settings, now),
+            apprtc: Socket::default(),
+            timing: Timing::new(&settings, now),
             messages: Bucket::new(MESSAGE_BURST, settings.messages_per_second, now),
             malformed: Bucket::new(MALFORMED_BURST, MALFORMED_PER_SECOND, now),
         }
@@ -317,9 +340,16 @@ where
         }
     }
 
+    /// Somebody came without what it takes.
+    fn denied(&self) {
+        Stats::add(&self.hub.stats().denied);
+        note(Repeated::NotAdmitted, self.visitor.peer.ip());
+    }
+
     async fn text(&mut self, text: Text, now: std::time::Instant) -> Result<(), End> {
-        let Ok(request) = self.visitor.dialect.parse(&text) else {
+        let Ok(request) = self.understand(&text) else {
             Stats::add(&self.hub.stats().malformed);
+            note(Repeated::MalformedMessage, self.visitor.peer.ip());
             if !self.malformed.take(now) {
                 return Err(End::Malformed);
             }
@@ -341,7 +371,7 @@ where
                 match reception.admit(dialect, &room, member, token) {
                     Ok((member, terms)) => connection.join(room, member, terms).await,
                     Err(why) => {
-                        Stats::add(&self.hub.stats().denied);
+                        self.denied();
                         deny(connection, dialect, &why).await
                     }
                 }
@@ -349,7 +379,7 @@ where
             Request::Resume { ticket, received } => match self.hub.reception().ticket(&ticket) {
                 Ok(ticket) => connection.resume(ticket, received).await,
                 Err(why) => {
-                    Stats::add(&self.hub.stats().denied);
+                    self.denied();
                     deny(connection, dialect, &why).await
                 }
             },
@@ -362,9 +392,21 @@ where
                 let reply = Item::Text(reply.into());
                 return connection.outbox().push(reply).map_err(|_| End::TooSlow);
             }
-            Request::Nothing => Ok(()),
+            Request::Collider(command) => return self.apprtc.obey(command, connection, self.hub),
+            Request::Speaks(_) | Request::Nothing => Ok(()),
         }
         .map_err(|_| End::Restart)
+    }
+
+    /// What a frame asks for. The first one that is more than a heartbeat decides the dialect.
+    fn understand(&mut self, text: &str) -> Result<Request, Malformed> {
+        let mut request = self.visitor.dialect.parse(text)?;
+        if let (Request::Speaks(dialect), false) = (&request, self.is_settled) {
+            self.visitor.dialect = *dialect;
+            request = dialect.parse(text)?;
+        }
+        self.is_settled |= !matches!(request, Request::Nothing | Request::Reply(_));
+        Ok(request)
     }
 }
 
@@ -392,12 +434,23 @@ impl From<Cut> for End {
         match cut {
             Cut::TooSlow => Self::TooSlow,
             Cut::Restart => Self::Restart,
+            Cut::Done => Self::Done,
             Cut::Superseded => Self::Superseded,
         }
     }
 }
 
 impl End {
+    /// How the log calls it, where many of it say more than one.
+    fn repeated(&self) -> Option<Repeated> {
+        match self {
+            Self::Stuck | Self::TooSlow => Some(Repeated::TooSlow),
+            Self::TooFast => Some(Repeated::TooFast),
+            Self::Silent => Some(Repeated::Silent),
+            _ => None,
+        }
+    }
+
     /// What counts ends of this kind.
     fn counter<'a>(&self, stats: &'a Stats) -> Option<&'a AtomicU64> {
         match self {

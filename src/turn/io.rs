@@ -11,6 +11,7 @@ mod mailbox;
 mod metrics;
 mod outbox;
 mod peers;
+mod sessions;
 mod sockets;
 mod stream;
 mod worker;
@@ -20,6 +21,9 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::net::clock;
 use crate::net::stream::{ClientStream, TurnSink};
@@ -30,6 +34,7 @@ use mailbox::{Mail, Mailbox};
 use metrics::Shown;
 
 pub use metrics::TurnMetrics;
+pub use sessions::{Busy, NotAnId, Place, Session, SessionId, SessionTable};
 
 /// Everything that the workers are started with.
 #[derive(Debug)]
@@ -42,8 +47,6 @@ pub struct Plan {
     pub pool: Pool,
     /// Bound listening sockets: one set a worker, all sets alike.
     pub listeners: Vec<Vec<UdpSocket>>,
-    /// Whether client addresses are shortened in the log.
-    pub privacy: bool,
 }
 
 /// The running workers.
@@ -84,7 +87,6 @@ pub fn start(plan: Plan) -> io::Result<Workers> {
             directory: directory.clone(),
             pool: pool.clone(),
             stats: stats.clone(),
-            privacy: plan.privacy,
             now: clock::now(),
         })?;
         workers.threads.push(
@@ -117,6 +119,20 @@ impl Workers {
         }
     }
 
+    /// Leaves the UDP listeners to another process: every allocation stays, with a socket of its own
+    /// for its client. False if a worker did not do so in time.
+    pub async fn hand_over(&self, within: Duration) -> bool {
+        asked(&self.mailboxes, Mail::HandOver, within).await
+    }
+
+    /// Reaches the workers from elsewhere.
+    pub fn remote(&self) -> Remote {
+        Remote {
+            mailboxes: Arc::clone(&self.mailboxes),
+            pool: Arc::clone(&self.pool),
+        }
+    }
+
     /// Ends all allocations and waits for the threads.
     pub fn stop(self) {
         for mailbox in self.mailboxes.iter() {
@@ -142,6 +158,11 @@ impl Workers {
         TurnMetrics::new(self.stats.clone(), self.pool.clone())
     }
 
+    /// The allocations of all workers.
+    pub fn sessions(&self) -> SessionTable {
+        SessionTable::new(self.mailboxes.clone())
+    }
+
     /// What each worker has counted, as of its last round.
     pub fn stats(&self) -> Vec<Stats> {
         self.stats
@@ -149,4 +170,56 @@ impl Workers {
             .map(|stats| stats.lock().unwrap_or_else(PoisonError::into_inner).core)
             .collect()
     }
+}
+
+/// See [`Workers::remote`].
+#[derive(Clone, Debug)]
+pub struct Remote {
+    mailboxes: Arc<[Mailbox]>,
+    pool: Arc<Mutex<Pool>>,
+}
+
+impl Remote {
+    /// Whether every worker takes its mail.
+    pub async fn answers(&self, within: Duration) -> bool {
+        asked(&self.mailboxes, Mail::Hail, within).await
+    }
+
+    /// Gives every worker other settings, as far as [`Server::reconfigure`] takes them, and the
+    /// quotas. False if a worker did not take them in time.
+    ///
+    /// [`Server::reconfigure`]: super::core::Server::reconfigure
+    pub async fn configure(&self, config: &Config, quota: (u32, u32), within: Duration) -> bool {
+        self.pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .quota
+            .limit(quota.0, quota.1);
+        let mail = |reply| Mail::Configure(Box::new(config.clone()), reply);
+        asked(&self.mailboxes, mail, within).await
+    }
+}
+
+/// Whether every worker has answered.
+async fn asked(
+    mailboxes: &[Mailbox],
+    mail: impl Fn(oneshot::Sender<()>) -> Mail,
+    within: Duration,
+) -> bool {
+    let ask = |mailbox: &Mailbox| {
+        let (reply, answer) = oneshot::channel();
+        mailbox.send(mail(reply));
+        answer
+    };
+    let answers: Vec<_> = mailboxes.iter().map(ask).collect();
+    let all = async {
+        for answer in answers {
+            // A letter that found the box full is dropped, and the wish for an answer with it.
+            if answer.await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(within, all).await.unwrap_or(false)
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -56,6 +56,8 @@ pub(crate) fn free_port() -> u16 {
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) directory: PathBuf,
+    /// Where HTTPS and TURN listen.
+    pub(crate) ip: IpAddr,
     pub(crate) https: u16,
     pub(crate) turn: u16,
     pub(crate) admin: u16,
@@ -69,6 +71,7 @@ impl Site {
         fs::create_dir_all(&directory).unwrap();
         let site = Self {
             directory,
+            ip: Ipv4Addr::LOCALHOST.into(),
             https: free_port(),
             turn: free_port(),
             admin: free_port(),
@@ -78,17 +81,29 @@ impl Site {
     }
 
     pub(crate) fn configure(&self, top: &str, rest: &str) {
+        let users = format!(
+            "secret = '{SECRET}'\nstatic_users = [{{ username = '{USER}', password = '{PASSWORD}' }}]"
+        );
+        self.configure_turn(top, &users, rest);
+    }
+
+    /// With other secrets, users and limits of `[turn]`.
+    pub(crate) fn configure_turn(&self, top: &str, users: &str, rest: &str) {
         let Self {
-            https, turn, admin, ..
+            ip,
+            https,
+            turn,
+            admin,
+            ..
         } = self;
+        let (https, turn) = (SocketAddr::new(*ip, *https), SocketAddr::new(*ip, *turn));
         // The range of relay ports is each test's own, as far as process ids tell them apart.
         let first = 30_000 + (std::process::id() % 500) * 4;
         let config = format!(
-            "state_dir = 'state'\n{top}\n[front]\nhttps = ['127.0.0.1:{https}']\nhttp = []\n\
+            "state_dir = 'state'\n{top}\n[front]\nhttps = ['{https}']\nhttp = []\n\
              [admin]\nlisten = '127.0.0.1:{admin}'\n\
-             [turn]\nlisten = ['127.0.0.1:{turn}']\nrelay_ports = '{first}-{}'\nworkers = 2\n\
-             allow_peers = ['127.0.0.0/8']\nsecret = '{SECRET}'\n\
-             static_users = [{{ username = '{USER}', password = '{PASSWORD}' }}]\n{rest}",
+             [turn]\nlisten = ['{turn}']\nrelay_ports = '{first}-{}'\nworkers = 2\n\
+             user_quota = 0\nallow_peers = ['127.0.0.0/8']\n{users}\n{rest}",
             first + 300
         );
         // Whole or not at all: somebody may be watching.
@@ -159,6 +174,14 @@ pub(crate) struct Process {
 impl Process {
     /// With up to three sockets that the service manager has bound.
     pub(crate) fn start(site: &Site, inherited: &[OwnedFd]) -> Self {
+        Self::start_with(site, inherited, &[])
+    }
+
+    pub(crate) fn start_with(
+        site: &Site,
+        inherited: &[OwnedFd],
+        environment: &[(&str, &str)],
+    ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let log = site.directory.join(format!("log.{number}"));
@@ -168,7 +191,8 @@ impl Process {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("CALLBOX", env!("CARGO_BIN_EXE_callbox"))
-            .env("LOG", &log);
+            .env("LOG", &log)
+            .envs(environment.iter().copied());
         let stdio = |at: usize| match inherited.get(at) {
             Some(socket) => Stdio::from(socket.try_clone().unwrap()),
             None => Stdio::null(),
@@ -259,11 +283,11 @@ impl Course {
 /// Two course clients in one room.
 pub(crate) fn pair(site: &Site, room: &str) -> (Course, Course) {
     let (mut first, mut second) = (site.course(), site.course());
+    let members = || site.status()["signaling"]["members"].as_u64();
+    let before = members();
     first.join(room, "a");
     // Whoever joins second hears of the first.
-    until("the first has joined", || {
-        site.status()["signaling"]["members"].as_u64() >= Some(1)
-    });
+    until("the first has joined", || members() > before);
     second.join(room, "b");
     assert!(second.hears().unwrap().contains("resp-join"));
     assert!(first.hears().unwrap().contains("new-peer"));

@@ -11,4 +11,7 @@
 #[allow(dead_code, reason = "what it can do is for the tests of TURN")]
 mod client;
 mod drain;
+mod hand_over;
 mod harness;
+mod manager;
+mod reload;

@@ -11,7 +11,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::scalar::Scalar;
-use super::{Malformed, Request};
+use super::{Dialect, Malformed, Request};
 use crate::signal::core::{
     Claim, Event, MemberId, NameError, Namespace, Recipient, Refusal, RoomName,
 };
@@ -21,7 +21,7 @@ pub const NAMESPACE: Namespace = Namespace::new("course");
 
 /// Never carried from client to client: each would be taken for our own word, or means something
 /// to a server only (heartbeats and commands of related protocols).
-const NOT_RELAYED: [&str; 20] = [
+const NOT_RELAYED: [&str; 18] = [
     "resp-join",
     "new-peer",
     "peer-leave",
@@ -32,8 +32,6 @@ const NOT_RELAYED: [&str; 20] = [
     "pong",
     "keepLive",
     "respKeepLive",
-    "register",
-    "send",
     "",
     // Words of the native dialect, whose clients sit in the same rooms.
     "joined",
@@ -57,6 +55,7 @@ pub fn parse(text: &str) -> Result<Request, Malformed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|_| Malformed)?;
     Ok(match frame.cmd.as_str() {
         Some("join") => frame.join(),
+        Some("register" | "send") => Request::Speaks(Dialect::Collider),
         Some("leave") => frame.claim().map_or(Request::Nothing, Request::Leave),
         Some(cmd) if NOT_RELAYED.contains(&cmd) => Request::Nothing,
         Some(_) => frame.relay(),

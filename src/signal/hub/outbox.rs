@@ -28,6 +28,8 @@ pub(in crate::signal) enum Cut {
     TooSlow,
     /// The process ends; what was in the queue is still to be taken.
     Restart,
+    /// Nothing more is to be said; what was in the queue is still to be taken.
+    Done,
     /// The client has come back over another connection, which was given what was in the queue.
     Superseded,
 }
@@ -105,7 +107,7 @@ impl Outbox {
         let mut state = self.state();
         match state.cut {
             Some(Cut::TooSlow) => return Err(Overflow),
-            Some(Cut::Restart | Cut::Superseded) => return Ok(()),
+            Some(Cut::Restart | Cut::Done | Cut::Superseded) => return Ok(()),
             None => {}
         }
         let weight = item.weight();
@@ -133,7 +135,7 @@ impl Outbox {
     }
 
     /// Nothing more will come. The first reason stays.
-    pub(super) fn cut(&self, why: Cut) {
+    pub(in crate::signal) fn cut(&self, why: Cut) {
         let mut state = self.state();
         if state.cut.is_some() {
             return;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::socket::{Broken, Socket};
+use super::wire::{Broken, Wire};
 use crate::signal::core::Departure;
 use crate::signal::dialect::Dialect;
 use crate::signal::frame::{CloseCode, Found, Violation};
@@ -51,6 +51,9 @@ pub(super) enum End {
     /// The process ends.
     #[error("service restart")]
     Restart,
+    /// All has been said.
+    #[error("done")]
+    Done,
     /// The client has come back over another connection.
     #[error("resumed over another connection")]
     Superseded,
@@ -63,10 +66,11 @@ impl End {
         // clients that know them.
         let ours = |code, else_: CloseCode| match dialect {
             Dialect::Native => CloseCode::application(code),
-            Dialect::Course => else_,
+            Dialect::Course | Dialect::Collider => else_,
         };
         Some(match self {
             Self::Closed(_) | Self::Lost(_) | Self::Stuck => return None,
+            Self::Done => CloseCode::NORMAL,
             Self::Protocol(_) => CloseCode::PROTOCOL,
             Self::Binary => CloseCode::UNSUPPORTED,
             Self::NotUtf8 => CloseCode::INVALID,
@@ -103,7 +107,7 @@ impl From<Broken> for End {
 }
 
 /// Closes the connection in a way that lets the client learn why, within [`PATIENCE`].
-pub(super) async fn say<S>(mut socket: Socket<S>, dialect: Dialect, end: End)
+pub(super) async fn say<S>(mut socket: Wire<S>, dialect: Dialect, end: End)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -114,7 +118,7 @@ where
     let _ = timeout(PATIENCE, orderly(&mut socket, dialect, end)).await;
 }
 
-async fn orderly<S>(socket: &mut Socket<S>, dialect: Dialect, end: End) -> io::Result<()>
+async fn orderly<S>(socket: &mut Wire<S>, dialect: Dialect, end: End) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

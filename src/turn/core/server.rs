@@ -12,11 +12,12 @@ use crate::turn::stun::address::Family;
 use crate::turn::stun::{Class, Message, ParseError};
 
 use super::allocation::Allocation;
-use super::auth::Credentials;
+use super::auth::{self, Credentials};
 use super::connections::{ConnectionId, Connections};
 use super::data::Indications;
 use super::discovery::Discovery;
 use super::host::{EndReason, Event, Host};
+use super::notice::Notice;
 use super::policy::Policy;
 use super::pool::index;
 use super::stats::Stats;
@@ -69,6 +70,17 @@ pub enum Transport {
     Tls,
 }
 
+impl Transport {
+    /// How logs and numbers call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
 /// Where answers to a client go; with the client's address, the 5-tuple of RFC 8656.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Link {
@@ -110,7 +122,8 @@ impl Origin {
 pub struct RelayId(pub u32);
 
 impl RelayId {
-    pub(super) fn slot(self) -> u32 {
+    /// The place of its allocation.
+    pub fn slot(self) -> u32 {
         self.0 / 2
     }
 
@@ -261,6 +274,7 @@ pub struct Server {
     /// `None`: no allocation relays streams.
     pub(super) connections: Option<Box<Connections>>,
     pub(super) draining: bool,
+    pub(super) notice: Option<Notice>,
 }
 
 /// Buckets a table of the limiter for unauthenticated answers: 128 KiB in all.
@@ -283,6 +297,7 @@ impl Server {
             stats: Stats::default(),
             indications: Indications::new(seed),
             draining: false,
+            notice: None,
         }
     }
 
@@ -339,6 +354,19 @@ impl Server {
         }
     }
 
+    /// Applies what may change while the server runs: credentials, policy, limits of bandwidth and
+    /// RFC 3489. Allocations in being keep their bandwidth and their permissions.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.config = Config {
+            credentials: config.credentials,
+            policy: config.policy,
+            max_bps_per_allocation: config.max_bps_per_allocation,
+            total_rate: config.total_rate,
+            classic_stun: config.classic_stun,
+            ..self.config.clone()
+        };
+    }
+
     /// No new allocations from now on; those in being go on.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -379,9 +407,20 @@ impl Server {
         self.due = due;
     }
 
+    /// The place of a client's allocation.
+    pub fn slot_of(&self, link: Link) -> Option<u32> {
+        self.by_link.get(&link).copied()
+    }
+
     /// Whether a client has an allocation.
     pub fn has_allocation(&self, link: Link) -> bool {
         self.by_link.contains_key(&link)
+    }
+
+    /// The clients that have an allocation, and how they are reached.
+    pub fn clients(&self) -> Vec<Origin> {
+        let allocations = self.slots.iter().flatten();
+        allocations.map(|allocation| allocation.origin).collect()
     }
 
     /// What has been counted.
@@ -412,6 +451,7 @@ impl Server {
 
     pub(super) fn malformed(&mut self) -> Action {
         self.stats.malformed += 1;
+        self.notice = Some(Notice::Malformed);
         Action::Nothing
     }
 
@@ -478,11 +518,12 @@ impl Server {
         for relay in allocation.relays.iter().flatten() {
             self.close_relay(slot, *relay, host);
         }
-        let account = self.config.credentials.account(&allocation.username);
+        let account = auth::account(&allocation.username);
         host.pool(|pool| pool.quota.release(account));
         self.stats.allocations_ended.count(reason);
         if let Some(relayed) = allocation.advertised() {
             host.event(Event::Ended {
+                slot,
                 client: allocation.origin.client,
                 transport: allocation.origin.transport,
                 account,

@@ -8,8 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use crate::net::stream::ClientStream;
 use crate::net::sys;
+use crate::turn::core::Config;
+
+use super::sessions::{List, Session, SessionId};
 
 /// Letters that wait. Each is a connection, or a round's worth of packets from another worker;
 /// what does not fit is dropped, as any full queue of packets drops.
@@ -39,13 +44,23 @@ pub(super) enum Mail {
     Packets(Packets),
     /// No new allocations.
     Drain,
+    /// Somebody wants to see allocations.
+    List(List, oneshot::Sender<Vec<Session>>),
+    /// Somebody wants an allocation to end; the answer: whether there was one.
+    End(SessionId, oneshot::Sender<bool>),
+    /// Another process reads the listeners once this is answered.
+    HandOver(oneshot::Sender<()>),
+    /// Other settings.
+    Configure(Box<Config>, oneshot::Sender<()>),
+    /// Are you there?
+    Hail(oneshot::Sender<()>),
 }
 
 impl Mail {
     fn bytes(&self) -> usize {
         match self {
             Self::Packets(packets) => packets.bytes.len(),
-            Self::Stream(_) | Self::Moved { .. } | Self::Drain => 0,
+            _ => 0,
         }
     }
 }

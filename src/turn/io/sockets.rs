@@ -9,13 +9,14 @@ use aws_lc_rs::rand;
 
 use crate::net::sys::{Interest, Poller};
 use crate::net::udp::DatagramSocket;
-use crate::telemetry::log::Client;
 use crate::turn::core::{BindError, ConnectError, ConnectionId, Event, Host, Pool, RelayId};
 use crate::turn::stun::address::Family;
 
 use super::directory::Directory;
 use super::peers::Peers;
+use super::sessions::Sessions;
 use super::worker::Token;
+use super::worker::hand_over::Left;
 
 /// Listening and relay sockets of one worker.
 pub(super) struct Sockets {
@@ -27,10 +28,13 @@ pub(super) struct Sockets {
     opened: u32,
     /// Connections with peers.
     pub(super) peers: Peers,
+    /// Of clients that stay here when the listeners have gone to another process.
+    pub(super) left: Vec<Option<Left>>,
     workers: u16,
     directory: Arc<Directory>,
     pool: Arc<Mutex<Pool>>,
-    privacy: bool,
+    /// Who has an allocation here, as logs and operators know them.
+    pub(super) sessions: Sessions,
 }
 
 /// A relay socket. Its number tells it from an earlier one in the same place.
@@ -48,7 +52,6 @@ impl Sockets {
         relay_bind: [Option<IpAddr>; 2],
         directory: Arc<Directory>,
         pool: Arc<Mutex<Pool>>,
-        privacy: bool,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         for (at, listener) in listeners.iter().enumerate() {
@@ -63,15 +66,20 @@ impl Sockets {
             relay_bind,
             opened: 0,
             peers: Peers::default(),
+            left: Vec::new(),
             workers,
             directory,
             pool,
-            privacy,
+            sessions: Sessions::new(worker),
         })
     }
 
     pub(super) fn relay(&self, id: RelayId) -> Option<&Relay> {
         self.relays.get(id.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn left(&self, at: u32) -> Option<&Left> {
+        self.left.get(at as usize)?.as_ref()
     }
 
     fn open(&mut self, id: RelayId, family: Family, port: u16) -> io::Result<()> {
@@ -159,7 +167,8 @@ impl Host for Sockets {
         relay: RelayId,
         peer: SocketAddr,
     ) -> Result<(), ConnectError> {
-        self.peers.connect(&self.poller, connection, relay, peer)
+        let span = self.sessions.span(relay.slot());
+        span.in_scope(|| self.peers.connect(&self.poller, connection, relay, peer))
     }
 
     fn disconnect(&mut self, connection: ConnectionId) {
@@ -186,37 +195,6 @@ impl Host for Sockets {
     }
 
     fn event(&mut self, event: Event<'_>) {
-        match event {
-            Event::Allocated {
-                client,
-                transport,
-                relayed,
-                ..
-            } => tracing::info!(
-                client = %Client(client.ip(), self.privacy),
-                ?transport,
-                port = relayed.port(),
-                "relay allocated"
-            ),
-            Event::Ended {
-                client,
-                transport,
-                relayed,
-                reason,
-                to_peers,
-                to_client,
-                ..
-            } => tracing::info!(
-                client = %Client(client.ip(), self.privacy),
-                ?transport,
-                port = relayed.port(),
-                ?reason,
-                sent_packets = to_peers.packets,
-                sent_bytes = to_peers.bytes,
-                received_packets = to_client.packets,
-                received_bytes = to_client.bytes,
-                "relay ended"
-            ),
-        }
+        self.sessions.event(&event);
     }
 }

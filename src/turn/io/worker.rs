@@ -12,13 +12,17 @@ use aws_lc_rs::rand;
 use crate::net::clock;
 use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
 use crate::net::udp::{Arena, DatagramSocket};
+use crate::telemetry::repeats::{Repeated, Tally};
 use crate::turn::core::timers::Wheel;
-use crate::turn::core::{Action, Config, Link, Now, Origin, Pool, RelayId, Server, Transport};
+use crate::turn::core::{
+    Action, Config, Link, Notice, Now, Origin, Pool, RelayId, Server, Transport,
+};
 
 use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::metrics::{Dropped, Shown};
 use super::outbox::{Outbox, Way};
+use super::sessions;
 use super::sockets::Sockets;
 use super::stream::{Buffers, Stream};
 use connections::{Paused, Turned};
@@ -26,6 +30,7 @@ use streams::{push, stream_mut};
 
 mod connections;
 mod errors;
+pub(super) mod hand_over;
 mod streams;
 
 /// Batches read from one listener before the others get their turn.
@@ -48,6 +53,7 @@ pub(super) enum Token {
     Stream(u32),
     PeerListener(u32),
     Peer(u32),
+    Client(u32),
     Mail,
 }
 
@@ -60,6 +66,7 @@ impl Token {
             Self::Mail => 3 << 32,
             Self::PeerListener(at) => 4 << 32 | u64::from(at),
             Self::Peer(at) => 5 << 32 | u64::from(at),
+            Self::Client(at) => 6 << 32 | u64::from(at),
         }
     }
 
@@ -71,6 +78,7 @@ impl Token {
             2 => Self::Stream(at),
             4 => Self::PeerListener(at),
             5 => Self::Peer(at),
+            6 => Self::Client(at),
             _ => Self::Mail,
         }
     }
@@ -87,7 +95,6 @@ pub(super) struct Parts {
     pub(super) directory: Arc<Directory>,
     pub(super) pool: Arc<Mutex<Pool>>,
     pub(super) stats: Arc<[Mutex<Shown>]>,
-    pub(super) privacy: bool,
     pub(super) now: Instant,
 }
 
@@ -115,8 +122,12 @@ pub(super) struct Worker {
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
     dropped: Dropped,
+    /// What clients do again and again, for the log.
+    repeats: Tally,
     stats: Arc<[Mutex<Shown>]>,
     shown: Instant,
+    /// The listeners are another process's by now.
+    leaving: bool,
 }
 
 impl Worker {
@@ -132,7 +143,6 @@ impl Worker {
             parts.relay_bind,
             parts.directory,
             parts.pool,
-            parts.privacy,
         )?;
         let mail = Token::Mail.encode();
         sockets
@@ -166,8 +176,10 @@ impl Worker {
             inbox: parts.inbox,
             mailboxes: parts.mailboxes,
             dropped: Dropped::default(),
+            repeats: Tally::default(),
             stats: parts.stats,
             shown: parts.now,
+            leaving: false,
         })
     }
 
@@ -194,13 +206,16 @@ impl Worker {
                     Token::Stream(at) => self.stream_ready(now, at, event),
                     Token::PeerListener(at) => self.accept_peers(now, at),
                     Token::Peer(at) => self.peer_ready(now, at, event),
+                    Token::Client(at) => self.read_client(now, at),
                     Token::Mail => self.read_mail(now),
                 }
             }
             self.flush(now);
             self.expire(now);
             self.show_stats(now);
+            self.repeats.report(now.instant);
         }
+        self.repeats.flush(now.instant);
         self.core.stop(&mut self.sockets);
         for stream in self.streams.iter_mut().flatten() {
             stream.close();
@@ -220,10 +235,15 @@ impl Worker {
 
     fn timeout(&self, now: Now) -> Option<Duration> {
         let paused = self.paused.until;
-        let next = [self.core.poll_timeout(), self.stream_timers.next(), paused]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let next = [
+            self.core.poll_timeout(),
+            self.stream_timers.next(),
+            paused,
+            self.repeats.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
         Some(next.saturating_duration_since(now.instant))
     }
 
@@ -251,6 +271,10 @@ impl Worker {
                     transport: Transport::Udp,
                 };
                 if packet.source.port() == 0 || packet.truncated {
+                    continue;
+                }
+                // Asked again, the new process will answer.
+                if self.leaving && !self.core.has_allocation(link) {
                     continue;
                 }
                 for range in segments(*base, packet) {
@@ -321,6 +345,10 @@ impl Worker {
             self.answer.as_mut_slice(),
             &mut self.sockets,
         );
+        if let Some(notice) = self.core.poll_notice() {
+            let client = origin.client.ip();
+            self.repeats.count(repeated(notice), client, now.instant);
+        }
         self.perform(action, Some(origin), range.start);
     }
 
@@ -492,6 +520,25 @@ impl Worker {
                     }
                 }
                 Some(Mail::Drain) => self.core.drain(),
+                // Whoever asked may have given up.
+                Some(Mail::List(asked, reply)) => {
+                    let sessions = &self.sockets.sessions;
+                    let _ = reply.send(sessions.list(&self.core, &asked, now.instant));
+                }
+                Some(Mail::End(id, reply)) => {
+                    let _ = reply.send(sessions::end(&mut self.core, &mut self.sockets, id));
+                }
+                Some(Mail::HandOver(done)) => {
+                    self.hand_over(now);
+                    let _ = done.send(());
+                }
+                Some(Mail::Configure(config, done)) => {
+                    self.core.reconfigure(*config);
+                    let _ = done.send(());
+                }
+                Some(Mail::Hail(answer)) => {
+                    let _ = answer.send(());
+                }
             }
         }
     }
@@ -530,6 +577,7 @@ impl Worker {
             self.core.handle_timeout(now, &mut self.sockets);
             self.expire_connections(now);
         }
+
         self.resume(now);
         self.close_orphans();
         if self
@@ -561,12 +609,27 @@ impl Worker {
             return;
         }
         self.shown = now.instant;
+        self.forget_clients();
         if let Some(shown) = self.stats.get(usize::from(self.sockets.worker)) {
             *shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown {
                 core: self.core.stats(),
                 dropped: self.dropped,
             };
         }
+    }
+}
+
+/// How the log calls what the core noticed.
+fn repeated(notice: Notice) -> Repeated {
+    match notice {
+        Notice::Challenged => Repeated::Challenged,
+        Notice::WrongCredentials => Repeated::WrongCredentials,
+        Notice::StaleNonce => Repeated::StaleNonce,
+        Notice::Unanswered => Repeated::Unanswered,
+        Notice::Malformed => Repeated::MalformedPacket,
+        Notice::RefusedPeer => Repeated::RefusedPeer,
+        Notice::UserQuota => Repeated::UserQuota,
+        Notice::NoCapacity => Repeated::NoCapacity,
     }
 }
 

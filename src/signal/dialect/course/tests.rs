@@ -185,11 +185,18 @@ fn words_of_the_server_are_never_relayed() {
         "resp-leave",
         "err-msg",
         "ping",
-        "register",
-        "send",
     ] {
         let text = format!(r#"{{"cmd":"{cmd}","roomId":"1","uid":"a","remoteUid":"b"}}"#);
         assert_eq!(parse(&text), Ok(Request::Nothing), "{cmd}");
+    }
+}
+
+#[test]
+fn words_of_collider_are_no_words_of_this_dialect() {
+    for cmd in ["register", "send"] {
+        let text = format!(r#"{{"cmd":"{cmd}","roomId":"1","uid":"a","remoteUid":"b"}}"#);
+        let speaks = Request::Speaks(Dialect::Collider);
+        assert_eq!(parse(&text), Ok(speaks), "{cmd}");
     }
 }
 

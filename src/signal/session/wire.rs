@@ -14,7 +14,7 @@ use crate::signal::frame::{self, CloseCode, Decoder, Found, Opcode, Violation};
 
 /// A connection after its handshake.
 #[derive(Debug)]
-pub(super) struct Socket<S> {
+pub(super) struct Wire<S> {
     stream: S,
     decoder: Decoder,
     /// The beginning of a frame.
@@ -44,11 +44,11 @@ pub(super) enum Broken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A connection on which `received` has come with the handshake; messages may have up to
     /// `limit` bytes, and `most` bytes may wait.
     pub(super) fn new(stream: S, received: &[u8], limit: usize, most: usize) -> Self {
-        let mut socket = Self {
+        let mut wire = Self {
             stream,
             decoder: Decoder::new(limit),
             rest: Vec::new(),
@@ -60,9 +60,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             unflushed: false,
         };
         if !received.is_empty() {
-            socket.take(&mut received.to_vec());
+            wire.take(&mut received.to_vec());
         }
-        socket
+        wire
     }
 
     /// The next message, control frames among them.

@@ -1,0 +1,178 @@
+//! One room, and what is known of each client in it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::signal::core::ConnectionId;
+
+/// Whether a member has its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has.
+    Joined,
+    /// It gave it up at this moment, and may still say goodbye to who was there then.
+    Left(u64),
+}
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) number: u64,
+    pub(super) id: Arc<str>,
+    pub(super) standing: Standing,
+    pub(super) socket: Option<ConnectionId>,
+    pub(super) was_registered: bool,
+    /// Its page said that it is being left; nobody will come back to this place.
+    pub(super) is_page_gone: bool,
+    pub(super) has_said_goodbye: bool,
+    /// Not a client, but the other end of one that calls itself.
+    pub(super) is_loopback: bool,
+    /// When it is given up.
+    pub(super) deadline: Option<Instant>,
+    /// What it said while it was alone, for who comes next.
+    stored: VecDeque<Arc<str>>,
+    /// What was said to it before it had a socket.
+    waiting: VecDeque<Arc<str>>,
+    stored_bytes: usize,
+    waiting_bytes: usize,
+}
+
+impl Member {
+    pub(super) fn new(number: u64, id: Arc<str>) -> Self {
+        Self {
+            number,
+            id,
+            standing: Standing::Joined,
+            socket: None,
+            was_registered: false,
+            is_page_gone: false,
+            has_said_goodbye: false,
+            is_loopback: false,
+            deadline: None,
+            stored: VecDeque::new(),
+            waiting: VecDeque::new(),
+            stored_bytes: 0,
+            waiting_bytes: 0,
+        }
+    }
+
+    pub(super) fn is_joined(&self) -> bool {
+        self.standing == Standing::Joined
+    }
+
+    /// Whether another message of this weight fits into both queues together.
+    pub(super) fn has_room(&self, weight: usize, messages: usize, bytes: usize) -> bool {
+        let held = self.stored_bytes + self.waiting_bytes;
+        self.stored.len() + self.waiting.len() < messages && held.saturating_add(weight) <= bytes
+    }
+
+    pub(super) fn store(&mut self, body: Arc<str>) {
+        self.stored_bytes += body.len();
+        self.stored.push_back(body);
+    }
+
+    pub(super) fn wait(&mut self, body: Arc<str>) {
+        self.waiting_bytes += body.len();
+        self.waiting.push_back(body);
+    }
+
+    /// What it said while it was alone, and its bytes.
+    pub(super) fn take_stored(&mut self) -> (VecDeque<Arc<str>>, usize) {
+        let bytes = std::mem::take(&mut self.stored_bytes);
+        (std::mem::take(&mut self.stored), bytes)
+    }
+
+    /// What has waited for it, and its bytes.
+    pub(super) fn take_waiting(&mut self) -> (VecDeque<Arc<str>>, usize) {
+        let bytes = std::mem::take(&mut self.waiting_bytes);
+        (std::mem::take(&mut self.waiting), bytes)
+    }
+
+    pub(super) fn put_waiting(&mut self, messages: VecDeque<Arc<str>>, bytes: usize) {
+        self.waiting = messages;
+        self.waiting_bytes = bytes;
+    }
+}
+
+/// Clients with the same room name; a handful at most.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    members: Vec<Member>,
+}
+
+impl Room {
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// How many places are taken.
+    pub(super) fn occupants(&self) -> usize {
+        self.members.iter().filter(|one| one.is_joined()).count()
+    }
+
+    pub(super) fn by_id(&self, id: &str) -> Option<&Member> {
+        self.members.iter().find(|one| *one.id == *id)
+    }
+
+    pub(super) fn by_number(&self, number: u64) -> Option<&Member> {
+        self.members.iter().find(|one| one.number == number)
+    }
+
+    pub(super) fn by_number_mut(&mut self, number: u64) -> Option<&mut Member> {
+        self.members.iter_mut().find(|one| one.number == number)
+    }
+
+    /// The client who is there already when another one comes.
+    pub(super) fn first_joined_mut(&mut self) -> Option<&mut Member> {
+        self.members.iter_mut().find(|one| one.is_joined())
+    }
+
+    pub(super) fn loopback(&self) -> Option<&Member> {
+        // An older one may be on its way out.
+        self.members.iter().rev().find(|one| one.is_loopback)
+    }
+
+    pub(super) fn loopback_mut(&mut self) -> Option<&mut Member> {
+        self.members.iter_mut().rev().find(|one| one.is_loopback)
+    }
+
+    /// Who hears what `sender` says: whoever is there, and was there before it left.
+    pub(super) fn hearers<'a>(&'a self, sender: &'a Member) -> impl Iterator<Item = u64> + 'a {
+        self.members
+            .iter()
+            .filter(|one| one.number != sender.number)
+            .filter(move |one| match (sender.standing, one.standing) {
+                (Standing::Joined, Standing::Joined) => true,
+                (Standing::Left(moment), Standing::Joined) => one.number < moment,
+                // The two ends of a call with itself leave together.
+                (Standing::Left(moment), Standing::Left(same)) => {
+                    moment == same && (one.is_loopback || sender.is_loopback)
+                }
+                (Standing::Joined, Standing::Left(_)) => false,
+            })
+            .map(|one| one.number)
+    }
+
+    /// Adds a member; returns one of those who have left, if there are too many of them.
+    pub(super) fn add(&mut self, member: Member) -> Option<u64> {
+        self.members.push(member);
+        let leaving = self.members.iter().filter(|one| !one.is_joined());
+        match leaving.clone().count() > LEAVING {
+            true => leaving.map(|one| one.number).next(),
+            false => None,
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Member> {
+        let index = self.members.iter().position(|one| one.number == number)?;
+        Some(self.members.remove(index))
+    }
+}
+
+/// Clients that have left and may still say goodbye: a few seconds' worth of people who come and go.
+const LEAVING: usize = 8;
