@@ -144,10 +144,10 @@ impl CloseCode {
         self.0
     }
 
-    /// As it came from a client, if it may be sent at all: 1004 to 1006 and 1015 stand for
-    /// something that is never sent, and what is not assigned has no meaning.
+    /// As it came from a client, if it may be sent at all: 1004 to 1006, 1014 and 1015 stand for
+    /// something that a client does not send, and what is not assigned has no meaning.
     fn received(code: u16) -> Option<Self> {
-        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999).then_some(Self(code))
+        matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999).then_some(Self(code))
     }
 }
 
