@@ -217,12 +217,14 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
     metrics.add(services.clone());
     metrics.add(Arc::clone(front.stats()));
     metrics.add(certificates.status().clone());
+    metrics.add(Arc::clone(&fixed.state));
     let panel = Panel {
         metrics,
         status: status(
             workers.metrics(),
             hub.clone(),
             certificates.status().clone(),
+            Arc::clone(&fixed.state),
             drain.clone(),
         ),
         begin_drain: Box::new({
@@ -363,6 +365,7 @@ fn status(
     turn: TurnMetrics,
     hub: Hub,
     certificate: Status,
+    state: Arc<StateDir>,
     drain: Drain,
 ) -> Box<dyn Fn() -> (serde_json::Value, bool) + Send + Sync> {
     let started = clock::now();
@@ -376,6 +379,7 @@ fn status(
             "draining": drain.is_announced(),
             "uptime_seconds": clock::now().duration_since(started).as_secs(),
             "certificate": certificate.snapshot().to_json(),
+            "state": { "unwritten_files": state.unwritten() },
             "turn": { "allocations": turn.allocations() },
             "signaling": {
                 "connections": signaling.connections,

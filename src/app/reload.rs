@@ -131,6 +131,7 @@ impl Reload {
 
     /// Reads the configuration and applies it, or says why not.
     async fn again(&mut self, source: &mut Source) {
+        self.fixed.state.persist();
         let named = source.named.clone();
         let Ok(read) = tokio::task::spawn_blocking(move || config::load(named.as_deref())).await
         else {

@@ -185,7 +185,16 @@ impl Process {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let log = site.directory.join(format!("log.{number}"));
-        let mut command = Command::new("sh");
+        let is_apart = environment.iter().any(|(name, _)| *name == "BEFORE");
+        let mut command = match is_apart {
+            // What is mounted before is seen by this process only.
+            true => {
+                let mut command = Command::new("unshare");
+                command.args(["-m", "sh"]);
+                command
+            }
+            false => Command::new("sh"),
+        };
         command
             .current_dir(&site.directory)
             .env_clear()
@@ -201,7 +210,7 @@ impl Process {
         // The three standard descriptors are the only ones that a child can be given here; the
         // shell moves them to where a service manager puts sockets.
         let script = match inherited.len() {
-            0 => "exec \"$CALLBOX\" serve 2>\"$LOG\"".to_owned(),
+            0 => "eval \"$BEFORE\"; exec \"$CALLBOX\" serve 2>\"$LOG\"".to_owned(),
             count => format!(
                 "exec 3<&0 4<&1 5<&2 </dev/null >/dev/null 2>\"$LOG\"; \
                  export LISTEN_FDS={count} LISTEN_PID=$$; exec \"$CALLBOX\" serve"
