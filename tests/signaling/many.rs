@@ -110,7 +110,7 @@ impl Member {
     }
 
     /// As a process that is killed with unread bytes, or a NAT that has forgotten.
-    fn is_reset(self) -> Instant {
+    fn dies(self) -> Instant {
         let raw = self.socket.get_ref();
         socket2::SockRef::from(raw)
             .set_linger(Some(Duration::ZERO))
@@ -159,7 +159,7 @@ async fn room(
         first
     };
     let (victim, mut survivor) = tokio::join!(victim, survivor);
-    let killed = victim.is_reset();
+    let killed = victim.dies();
     survivor.hears_cmd("peer-leave").await;
     let waited = clock::now() - killed;
     // The seat is free: somebody else can have it, and the survivor is still whole.
