@@ -180,7 +180,7 @@ impl Client {
     }
 
     /// From now on it never blocks.
-    pub(crate) fn watch(&mut self, poller: &Poller, token: u64) -> anyhow::Result<()> {
+    pub(crate) fn watch(&self, poller: &Poller, token: u64) -> anyhow::Result<()> {
         self.socket.set_nonblocking(true)?;
         poller.add(self.socket.as_fd(), token, Interest::Read)?;
         Ok(())

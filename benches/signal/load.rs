@@ -142,7 +142,7 @@ impl Load {
         let mut clients = Vec::new();
         meet(server, 0, 2 * PAIRS, &mut clients)?;
         let poller = Poller::new()?;
-        for (client, token) in clients.iter_mut().zip(0..) {
+        for (client, token) in clients.iter().zip(0..) {
             client.watch(&poller, token)?;
         }
         Ok(Self {
