@@ -195,7 +195,7 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
     fixed::watch_keys(keyring.as_ref(), &keys);
     let reception = fixed.reception(&settings, &listening, &secret, keyring);
     let hub = Hub::start(&settings.signaling, reception, &drain);
-    let parts = fixed::parts(&settings, &listening, &secret, &hub, &certificates)?;
+    let parts = fixed::parts(&fixed, &settings, &listening, &secret, &hub, &certificates)?;
     let services = Services::new(&settings, parts)?;
     let front = front::serve(
         listeners,

@@ -183,6 +183,7 @@ impl Fixed {
 
 /// What answers requests.
 pub(super) fn parts(
+    fixed: &Fixed,
     settings: &Settings,
     listening: &Listening,
     secret: &Secret,
@@ -198,6 +199,11 @@ pub(super) fn parts(
         secret: secret.clone(),
         certificates: certificates.clone(),
         endpoints: listening.endpoints,
+        addresses: fixed
+            .advertised
+            .iter()
+            .chain(fixed.local.iter().copied())
+            .collect(),
     })
 }
 

@@ -185,6 +185,7 @@ impl Reload {
         };
         let keyring = fixed::keyring(&settings)?;
         let parts = fixed::parts(
+            fixed,
             &settings,
             listening,
             &secret,

@@ -58,6 +58,12 @@ impl Leaf {
         names.iter().all(|name| self.names.contains(name))
     }
 
+    /// Whether it is valid at `now`, and names at least one of these.
+    pub fn serves(&self, names: &[String], now: u64) -> bool {
+        let is_valid = (self.not_before..=self.not_after).contains(&now);
+        is_valid && names.iter().any(|name| self.names.contains(name))
+    }
+
     /// The end of its validity as people write it.
     pub fn until(&self) -> String {
         day::rfc3339(self.not_after)
@@ -88,6 +94,12 @@ mod tests {
         assert!((1057 * day..1060 * day).contains(&leaf.renewal(100)));
         assert!(leaf.covers(&["b.example".to_owned()]));
         assert!(!leaf.covers(&["c.example".to_owned()]));
+        let both = ["c.example".to_owned(), "a.example".to_owned()];
+        assert!(!leaf.covers(&both));
+        assert!(leaf.serves(&both, 1090 * day));
+        assert!(!leaf.serves(&both, 1090 * day + 1));
+        assert!(!leaf.serves(&both, 1000 * day - 1));
+        assert!(!leaf.serves(&["c.example".to_owned()], 1050 * day));
         let nothing = Leaf::default();
         assert_eq!(nothing.renewal(255), 0);
     }

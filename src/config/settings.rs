@@ -310,6 +310,17 @@ pub struct Ice {
     pub extra_servers: Vec<ExtraServer>,
     /// Who may ask.
     pub access: IceAccess,
+    /// Who may ask in any case.
+    pub api_keys: Vec<ApiKey>,
+}
+
+/// A key to the ICE configuration, for a program or a page elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Whose it is; part of the credentials.
+    pub name: String,
+    /// Visible ASCII characters.
+    pub key: Secret,
 }
 
 /// W3C `RTCIceTransportPolicy`.
@@ -328,6 +339,8 @@ pub enum IceAccess {
     SameOrigin,
     /// Anybody.
     Open,
+    /// Nobody without a key.
+    Key,
 }
 
 /// An `RTCIceServer` of somebody else.

@@ -102,6 +102,7 @@ impl Default for Setup {
             assets: Assets::table(TABLE),
             endpoints: Endpoints {
                 udp_port: Some(3478),
+                web_udp_port: None,
                 tcp_port: Some(3479),
                 tls_port: Some(8443),
             },
@@ -159,6 +160,7 @@ impl Setup {
             secret: Secret::new(SECRET),
             certificates: certificates.clone(),
             endpoints: self.endpoints,
+            addresses: vec!["192.0.2.1".parse().unwrap()],
         };
         let services = Services::new(&self.settings, parts).unwrap();
         let mut sockets = Vec::new();
@@ -424,6 +426,7 @@ pub(crate) fn settings() -> Settings {
             policy: IcePolicy::All,
             extra_servers: Vec::new(),
             access: IceAccess::SameOrigin,
+            api_keys: Vec::new(),
         },
         web: Web {
             dir: None,
