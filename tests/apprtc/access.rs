@@ -20,8 +20,11 @@ async fn strict() -> (Server, Scratch) {
     std::fs::create_dir_all(&scratch.0).unwrap();
     let file = scratch.0.join("key");
     std::fs::write(&file, KEY).unwrap();
-    let mut setup = Setup::default();
-    setup.keyring = Some(Arc::new(Keyring::open(&[file.clone()]).unwrap()));
+    let keyring = Keyring::open(std::slice::from_ref(&file)).unwrap();
+    let mut setup = Setup {
+        keyring: Some(Arc::new(keyring)),
+        ..Setup::default()
+    };
     setup.settings.signaling.auth = Auth::Token(vec![file]);
     // Not even this opens a way round it.
     setup.settings.signaling.open_collider = true;

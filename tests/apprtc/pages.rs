@@ -44,8 +44,10 @@ async fn with_templates() -> (Server, Scratch) {
     fs::write(scratch.0.join("full_template.html"), FULL).unwrap();
     fs::write(scratch.0.join("index.html"), "not this one").unwrap();
     fs::write(scratch.0.join("js/loopback.js"), "loop").unwrap();
-    let mut setup = Setup::default();
-    setup.assets = Assets::directory(&scratch.0).unwrap();
+    let setup = Setup {
+        assets: Assets::directory(&scratch.0).unwrap(),
+        ..Setup::default()
+    };
     (Server::with(setup).await, scratch)
 }
 
@@ -160,8 +162,10 @@ async fn a_broken_template_is_our_fault_and_tells_the_visitor_nothing() {
     let scratch = Scratch::new("apprtc-broken");
     fs::create_dir_all(&scratch.0).unwrap();
     fs::write(scratch.0.join("index_template.html"), "{% if secret %}").unwrap();
-    let mut setup = Setup::default();
-    setup.assets = Assets::directory(&scratch.0).unwrap();
+    let setup = Setup {
+        assets: Assets::directory(&scratch.0).unwrap(),
+        ..Setup::default()
+    };
     let server = Server::with(setup).await;
     let page = server.get("/").await;
     assert_eq!((page.status, page.text()), (500, "Cannot be filled\n"));
@@ -181,8 +185,10 @@ async fn without_templates_the_page_is_ours_or_the_operators_own() {
     let scratch = Scratch::new("apprtc-none");
     fs::create_dir_all(&scratch.0).unwrap();
     fs::write(scratch.0.join("index.html"), "their own").unwrap();
-    let mut setup = Setup::default();
-    setup.assets = Assets::directory(&scratch.0).unwrap();
+    let setup = Setup {
+        assets: Assets::directory(&scratch.0).unwrap(),
+        ..Setup::default()
+    };
     let server = Server::with(setup).await;
     assert_eq!(server.get("/r/r").await.text(), "their own");
 }
