@@ -7,6 +7,8 @@ pub mod sessions;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,9 +53,17 @@ pub struct Panel {
     pub sessions: Box<dyn Sessions>,
     /// Behind `POST /drain`.
     pub begin_drain: Box<dyn Fn() + Send + Sync>,
+    /// Behind `/doctor`: an examination, as JSON, and whether all is well.
+    pub examine: Examine,
+    /// Held by whoever examines.
+    pub patient: tokio::sync::Mutex<()>,
     /// What whoever asks has to know.
     pub token: Option<Secret>,
 }
+
+/// Begins an examination.
+pub type Examine =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = (serde_json::Value, bool)> + Send>> + Send + Sync>;
 
 impl fmt::Debug for Panel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,6 +212,7 @@ impl Panel {
                 };
                 respond(code, "application/json", format!("{status:#}\n"))
             }
+            "/doctor" if request.method() == Method::GET => self.doctor().await,
             "/drain" if request.method() == Method::POST => {
                 (self.begin_drain)();
                 text(StatusCode::ACCEPTED, "draining\n")
@@ -211,9 +222,24 @@ impl Panel {
                 sessions::list(&*self.sessions, query).await
             }
             "/metrics" | "/healthz" | "/readyz" | "/sessions" | "/" => not_allowed("GET, HEAD"),
+            "/doctor" => not_allowed("GET"),
             "/drain" => not_allowed("POST"),
             _ => text(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
         }
+    }
+
+    /// One examination at a time: each makes allocations and connections.
+    async fn doctor(&self) -> Answer {
+        let Ok(_turn) = self.patient.try_lock() else {
+            let busy = "an examination is under way; ask again in some seconds\n";
+            return text(StatusCode::TOO_MANY_REQUESTS, busy);
+        };
+        let (report, healthy) = (self.examine)().await;
+        let code = match healthy {
+            true => StatusCode::OK,
+            false => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        respond(code, "application/json", format!("{report:#}\n"))
     }
 }
 
@@ -223,6 +249,7 @@ const INDEX: &str = "callbox, for its operator\n\n\
     GET    /healthz        200 while the process answers\n\
     GET    /readyz         200 while new callers are welcome; the state as JSON\n\
     GET    /sessions       relay allocations and rooms as JSON; ?limit= ?cursor= ?only=\n\
+    GET    /doctor         examines everything, which takes some seconds; 503 when a link is broken\n\
     DELETE /sessions/{id}  ends an allocation, a room, or a member's part in one\n\
     POST   /drain          end as on SIGTERM\n";
 

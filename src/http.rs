@@ -16,6 +16,7 @@ mod ice;
 mod metrics;
 mod origin;
 mod page;
+mod probe;
 mod proxy;
 mod redirect;
 pub mod router;
@@ -48,6 +49,7 @@ use crate::assets::Assets;
 use crate::cert::CertStore;
 use crate::config::settings::Hsts;
 use crate::config::{Secret, Settings, settings};
+use crate::doctor::probe::Prober;
 use crate::ice::{self as ice_servers, ApiKeys, Endpoints};
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
@@ -82,6 +84,8 @@ pub struct Parts {
     pub certificates: CertStore,
     /// Where STUN and TURN are listening.
     pub endpoints: Endpoints,
+    /// Looks at other servers that want it, if this one does.
+    pub prober: Option<Prober>,
     /// By which addresses clients reach us.
     pub addresses: Vec<IpAddr>,
 }
@@ -125,6 +129,7 @@ struct Inner {
     certificates: CertStore,
     hsts: Hsts,
     endpoints: Endpoints,
+    prober: Option<Prober>,
     addresses: Vec<IpAddr>,
     hosts: Vec<String>,
     signaling: settings::Signaling,
@@ -231,6 +236,7 @@ impl Inner {
             certificates: parts.certificates,
             hsts: settings.front.hsts,
             endpoints: parts.endpoints,
+            prober: parts.prober,
             addresses: parts.addresses,
             hosts: settings.host.clone(),
             signaling: settings.signaling.clone(),
@@ -284,6 +290,14 @@ impl Services {
             // RFC 9112 section 3.2: none, several and nonsense are all the client's mistake.
             let mut response = page::text(StatusCode::BAD_REQUEST, "Which host?\n");
             self.secure(&mut response, None);
+            return response;
+        }
+        if let Some(prober) = &inner.prober
+            && request.uri().path() == probe::PATH
+        {
+            let looked = Box::pin(probe::answer(prober, request, client.peer.ip()));
+            let mut response = looked.await;
+            self.secure(&mut response, own.as_ref());
             return response;
         }
         if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {

@@ -27,7 +27,8 @@ impl Leaf {
             .unwrap_or_default()
     }
 
-    fn parse(der: &[u8]) -> Option<Self> {
+    /// Reads one certificate.
+    pub fn parse(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let names = certificate.subject_alternative_name().ok().flatten();
         let names = names.map(|names| &names.value.general_names);

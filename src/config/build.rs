@@ -197,6 +197,7 @@ fn front(reader: &mut Reader<'_>) -> Front {
         max_connections: reader.count("front.max_connections", 1_000_000),
         max_per_ip: reader.count("front.max_per_ip", 1_000_000),
         proxy_protocol: reader.required("front.proxy_protocol", balancers),
+        probes: reader.required("front.probes", flag),
     }
 }
 

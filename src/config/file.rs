@@ -149,6 +149,7 @@ pub(super) const KEYS: &[Key] = &[
     given("front.max_connections", Number, "20000"),
     given("front.max_per_ip", Number, "256"),
     given("front.proxy_protocol", List, "false"),
+    given("front.probes", Flag, "false"),
     given("tls.mode", Text, "\"auto\""),
     open("tls.cert", Text, "none, the certificate is made here"),
     open("tls.key", Text, "none, the key is made here"),

@@ -81,6 +81,8 @@ pub struct Front {
     /// Load balancers in front of us: each of their connections begins with a PROXY header that
     /// says whose it is.
     pub proxy_protocol: Vec<Network>,
+    /// Whether other servers may ask how they look from here.
+    pub probes: bool,
 }
 
 /// Strict-Transport-Security.

@@ -160,6 +160,7 @@ impl Setup {
             secret: Secret::new(SECRET),
             certificates: certificates.clone(),
             endpoints: self.endpoints,
+            prober: None,
             addresses: vec!["192.0.2.1".parse().unwrap()],
         };
         let services = Services::new(&self.settings, parts).unwrap();
@@ -398,6 +399,7 @@ pub(crate) fn settings() -> Settings {
             max_connections: some(1000),
             max_per_ip: some(1000),
             proxy_protocol: Vec::new(),
+            probes: false,
         },
         tls: Tls::SelfSigned,
         signaling: Signaling {

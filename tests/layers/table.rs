@@ -101,10 +101,16 @@ const TABLE: &[Row] = &[
             "signal::reception",
             "signal::session",
             "signal::apprtc",
+            "doctor::probe",
+            "doctor::outside",
         ],
     ),
     module(2, "front", &["http", "turn::io"]),
     module(2, "admin", &[]),
+    module(2, "doctor", &["doctor::probe", "doctor::outside"]),
+    // The other side of a probe, and where it is asked for.
+    module(2, "doctor::probe", &["doctor"]),
+    module(2, "doctor::outside", &["doctor", "doctor::probe"]),
     // 3: wiring.
     module(3, "app", &[]),
     module(3, "cli", &[]),
