@@ -10,6 +10,7 @@ mod body;
 mod conditional;
 mod cors;
 mod frames;
+mod handshake;
 mod headers;
 mod ice;
 mod metrics;
@@ -35,7 +36,6 @@ use hyper::header::{
 };
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 
 use self::authority::Authority;
@@ -54,7 +54,6 @@ use crate::ice::{self as ice_servers, ApiKeys, Endpoints};
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::signal::hub::Hub;
-use crate::signal::session;
 
 pub use self::activity::Limits;
 pub use self::redirect::To;
@@ -134,7 +133,6 @@ struct Inner {
     addresses: Vec<IpAddr>,
     hosts: Vec<String>,
     signaling: settings::Signaling,
-    websocket: WebSocketConfig,
     ice: settings::Ice,
     api_keys: ApiKeys,
     proxies: Vec<Arc<Proxy>>,
@@ -242,7 +240,6 @@ impl Inner {
             addresses: parts.addresses,
             hosts: settings.host.clone(),
             signaling: settings.signaling.clone(),
-            websocket: session::websocket_config(&settings.signaling),
             ice: settings.ice.clone(),
             api_keys: ApiKeys::new(&settings.ice.api_keys),
             proxies: settings

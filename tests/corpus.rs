@@ -71,6 +71,11 @@ fn native_frame_survives_its_corpus() {
 }
 
 #[test]
+fn websocket_frame_survives_its_corpus() {
+    replay("websocket_frame", fuzzing::front::websocket_frame);
+}
+
+#[test]
 fn collider_frame_survives_its_corpus() {
     replay("collider_frame", fuzzing::apprtc::collider_frame);
 }

@@ -30,6 +30,7 @@ use crate::net::clock;
 use crate::signal::apprtc::core::{CAPACITY, Lost, ROOM_MAX, Refusal, is_id};
 use crate::signal::apprtc::params::{Params, Site, is_loopback};
 use crate::signal::apprtc::query::Query;
+use crate::telemetry::repeats::{Repeated, note};
 
 /// Answers a request to one of AppRTC's routes, with a method that it knows.
 pub(super) async fn answer<B>(
@@ -187,7 +188,7 @@ fn join(
         .reception()
         .admits(room, is_there, query.get("token"))
     {
-        tracing::debug!(%peer, "an AppRTC client without a token for its room");
+        note(Repeated::NotAdmitted, peer);
         return refused("ERROR");
     }
     let joined = match rooms.join(room, is_loopback(&query)) {
@@ -195,7 +196,8 @@ fn join(
         Err(Refusal::Full) => return refused("FULL"),
         Err(Refusal::Duplicate) => return refused("DUPLICATE_CLIENT"),
         Err(why @ Refusal::TooManyRooms) => {
-            tracing::debug!(%peer, %why, "an AppRTC client cannot join");
+            note(Repeated::RefusedJoin, peer);
+            tracing::debug!(%why, "an AppRTC client cannot join");
             return refused("ERROR");
         }
     };

@@ -28,6 +28,7 @@ use crate::config::Secret;
 use crate::config::settings::{self, Auth};
 use crate::net::clock;
 use crate::shutdown::Drain;
+use crate::telemetry::log::Personal;
 
 /// Reaches the rooms. Clones reach the same ones.
 #[derive(Clone, Debug)]
@@ -227,7 +228,7 @@ impl AppRtc {
             done
         })?;
         self.shared.sockets_so_far.fetch_add(1, Ordering::Relaxed);
-        debug!(socket = socket.number(), room, "registered");
+        debug!(socket = socket.number(), room = %Personal(room), "registered");
         Ok(Registration {
             apprtc: self.clone(),
             socket,

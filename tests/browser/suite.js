@@ -7,6 +7,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { apprtc } from './apprtc.js';
 import { calls } from './calls.js';
+import { dashboard } from './dashboard.js';
 import { people } from './people.js';
 import { Authority, renewal } from './renewal.js';
 import { survival } from './survival.js';
@@ -44,6 +45,7 @@ apprtc(stage);
 people(stage);
 survival(stage);
 renewal(stage, root);
+dashboard(stage);
 takeover(stage, root);
 
 test('an interrupted appliance ends cleanly, and the page says that the server is gone', async () => {

@@ -27,6 +27,7 @@ const TABLE: &[Row] = &[
     module(0, "turn::core", &["turn::stun", "turn::channel", "limit"]),
     module(0, "signal::core", &[]),
     module(0, "signal::access", &["signal::core"]),
+    module(0, "signal::frame", &[]),
     module(0, "signal::outcome", &[]),
     module(
         0,

@@ -17,6 +17,7 @@ const REASONS = {
   'token-required': 'token',
   'token-invalid': 'token',
   'token-mismatch': 'token',
+  ended: 'removed',
 };
 
 /**
