@@ -249,6 +249,7 @@ const INDEX: &str = "callbox, for its operator\n\n\
     GET    /healthz        200 while the process answers\n\
     GET    /readyz         200 while new callers are welcome; the state as JSON\n\
     GET    /sessions       relay allocations and rooms as JSON; ?limit= ?cursor= ?only=\n\
+    GET    /doctor         examines everything, which takes some seconds; 503 when a link is broken\n\
     DELETE /sessions/{id}  ends an allocation, a room, or a member's part in one\n\
     GET    /doctor         what stands between people and their calls, as JSON\n\
     POST   /drain          end as on SIGTERM\n";

@@ -18,7 +18,6 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::debug;
 
 use super::apprtc::AppRtc;
@@ -26,6 +25,7 @@ use super::core::{
     Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Limits, MemberId, Payload,
     Recipient, Resume, RoomId, RoomName, Rooms, SeatId, Target, Terms, Ticket,
 };
+use super::frame::Text;
 use super::reception::{self, Reception};
 use super::stats::Stats;
 use crate::config::settings;
@@ -211,12 +211,7 @@ impl Connection {
         self.send(Command::Leave(self.id, claim)).await
     }
 
-    pub(super) async fn relay(
-        &self,
-        claim: Claim,
-        to: Recipient,
-        text: Utf8Bytes,
-    ) -> Result<(), Gone> {
+    pub(super) async fn relay(&self, claim: Claim, to: Recipient, text: Text) -> Result<(), Gone> {
         self.send(Command::Relay(self.id, claim, to, text)).await
     }
 
@@ -225,12 +220,12 @@ impl Connection {
     }
 
     /// Says something to this connection itself, in its place between all else it is told.
-    pub(super) async fn answer(&self, text: Utf8Bytes) -> Result<(), Gone> {
+    pub(super) async fn answer(&self, text: Text) -> Result<(), Gone> {
         self.send(Command::Answer(self.id, text)).await
     }
 
     /// The same without having been asked.
-    pub(super) async fn notice(&self, text: Utf8Bytes) -> Result<(), Gone> {
+    pub(super) async fn notice(&self, text: Text) -> Result<(), Gone> {
         self.send(Command::Notice(self.id, text)).await
     }
 
@@ -299,10 +294,10 @@ enum Command {
     Join(ConnectionId, RoomName, MemberId, Terms),
     Resume(ConnectionId, Box<Ticket>, u64),
     Leave(ConnectionId, Claim),
-    Relay(ConnectionId, Claim, Recipient, Utf8Bytes),
+    Relay(ConnectionId, Claim, Recipient, Text),
     Door(ConnectionId, Claim, Door),
-    Answer(ConnectionId, Utf8Bytes),
-    Notice(ConnectionId, Utf8Bytes),
+    Answer(ConnectionId, Text),
+    Notice(ConnectionId, Text),
     Acknowledge(ConnectionId, u64),
     Disconnect(ConnectionId, Departure),
     Count(oneshot::Sender<usize>),
@@ -331,7 +326,7 @@ enum Phase {
 
 /// What the task owns.
 struct Owner {
-    rooms: Rooms<Utf8Bytes>,
+    rooms: Rooms<Text>,
     connections: HashMap<ConnectionId, Known>,
     published: Counters,
     stats: Arc<Stats>,
@@ -487,7 +482,7 @@ impl Owner {
     }
 }
 
-impl Payload for Utf8Bytes {
+impl Payload for Text {
     fn weight(&self) -> usize {
         self.len()
     }

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { apprtc } from './apprtc.js';
 import { calls } from './calls.js';
 import { dashboard } from './dashboard.js';
 import { people } from './people.js';
@@ -40,6 +41,7 @@ after(async () => {
 
 texts();
 calls(stage);
+apprtc(stage);
 people(stage);
 survival(stage);
 renewal(stage, root);

@@ -8,6 +8,7 @@ mod harness;
 mod heartbeat;
 mod leave;
 mod limits;
+mod many;
 mod native;
 mod oversight;
 mod relay;

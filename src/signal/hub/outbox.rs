@@ -9,17 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-
 use crate::signal::core::Event;
+use crate::signal::frame::Text;
 
 /// One thing to tell.
 #[derive(Debug)]
 pub(in crate::signal) enum Item {
     /// In the words of the connection's dialect; the how-manieth of its seat, if it is counted.
-    Event(Event<Utf8Bytes>, Option<u64>),
+    Event(Event<Text>, Option<u64>),
     /// In these words.
-    Text(Utf8Bytes),
+    Text(Text),
 }
 
 /// Why nothing more will come.
