@@ -166,9 +166,11 @@ fn check(document: &Path, target: &str) -> Result<(), String> {
         return Err("there is no such file".to_owned());
     }
     let found = heading.is_empty()
-        || prose(&path)
-            .iter()
-            .any(|(_, line)| line.starts_with('#') && anchor(line) == heading);
+        || prose(&path).iter().any(|(_, line)| {
+            let is_heading = line.starts_with('#') && anchor(line) == heading;
+            // Rows of tables have none, and may be linked to all the same.
+            is_heading || line.contains(&format!("<a id=\"{heading}\">"))
+        });
     match found {
         true => Ok(()),
         false => Err("there is no such heading".to_owned()),
