@@ -195,7 +195,10 @@ async fn drive<C>(
     // Whoever asks again shall ask elsewhere; what has been asked is answered. Who has just come in
     // has not asked yet, and would take the end of the connection for a fault.
     let mut end = std::pin::pin!(async {
-        drain.announced().await;
+        tokio::select! {
+            () = drain.announced() => {}
+            () = services.inner.retired.cancelled() => {}
+        }
         if activity.lock().activity.is_fresh() {
             tokio::time::sleep(GOODBYE).await;
         }

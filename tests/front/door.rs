@@ -185,7 +185,7 @@ impl Setup {
             })
             .collect();
         let (sender, handed_over) = mpsc::channel(16);
-        let stats = front::serve(
+        let serving = front::serve(
             listeners,
             services.clone(),
             certificates.clone(),
@@ -200,7 +200,7 @@ impl Setup {
             http: addresses[1],
             turn: addresses[2],
             drain,
-            stats,
+            stats: Arc::clone(serving.stats()),
             services,
             certificates,
             certificate,
