@@ -9,6 +9,7 @@ import { calls } from './calls.js';
 import { people } from './people.js';
 import { Authority, renewal } from './renewal.js';
 import { survival } from './survival.js';
+import { takeover } from './takeover.js';
 import { texts } from './texts.js';
 import { Appliance, Person, launch, trustingHome } from './support.js';
 
@@ -41,6 +42,7 @@ calls(stage);
 people(stage);
 survival(stage);
 renewal(stage, root);
+takeover(stage, root);
 
 test('an interrupted appliance ends cleanly, and the page says that the server is gone', async () => {
   const person = await Person.enter(stage.left, stage.appliance, '/r/last-one');
