@@ -13,6 +13,7 @@ pub mod dialect;
 pub mod hub;
 pub mod keyring;
 mod metrics;
+pub mod outcome;
 pub mod reception;
 pub mod session;
 mod stats;
