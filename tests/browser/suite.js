@@ -6,6 +6,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { calls } from './calls.js';
+import { talk } from './talk.js';
+import { moving } from './moving.js';
 import { people } from './people.js';
 import { Authority, renewal } from './renewal.js';
 import { survival } from './survival.js';
@@ -41,6 +43,8 @@ texts();
 calls(stage);
 people(stage);
 survival(stage);
+talk(stage);
+moving(root);
 renewal(stage, root);
 takeover(stage, root);
 
