@@ -15,6 +15,7 @@ pub mod frame;
 pub mod hub;
 pub mod keyring;
 mod metrics;
+pub mod outcome;
 pub mod reception;
 pub mod session;
 mod stats;
