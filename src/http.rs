@@ -21,6 +21,7 @@ mod proxy;
 mod redirect;
 pub mod router;
 mod serve;
+mod template;
 mod upgrade;
 
 use std::net::IpAddr;
@@ -318,7 +319,14 @@ impl Services {
         let (method, sent) = (request.method(), request.headers());
         let head = method == Method::HEAD;
         let mut response = match route {
-            Route::Page => self.file(method, sent, "index.html").await,
+            Route::Page => {
+                let (head, _) = request.into_parts();
+                // Apart, as what is done for few requests.
+                match Box::pin(apprtc::page(self, &head, own.as_ref())).await {
+                    Some(page) => page,
+                    None => self.file(&head.method, &head.headers, "index.html").await,
+                }
+            }
             Route::Asset(path) => self.file(method, sent, &path).await,
             Route::MethodNotAllowed("GET, HEAD")
                 if cors::is_preflight(method, sent, &inner.cors_origins) =>

@@ -74,3 +74,13 @@ fn native_frame_survives_its_corpus() {
 fn websocket_frame_survives_its_corpus() {
     replay("websocket_frame", fuzzing::front::websocket_frame);
 }
+
+#[test]
+fn collider_frame_survives_its_corpus() {
+    replay("collider_frame", fuzzing::apprtc::collider_frame);
+}
+
+#[test]
+fn apprtc_query_survives_its_corpus() {
+    replay("apprtc_query", fuzzing::apprtc::apprtc_query);
+}

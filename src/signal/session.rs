@@ -64,7 +64,7 @@ where
     let connection = if drain.is_announced() {
         None
     } else {
-        hub.connect(dialect.resumes()).await.ok()
+        hub.connect(visitor.peer, dialect.resumes()).await.ok()
     };
     let Some(connection) = connection else {
         return Box::pin(farewell::say(socket, dialect, End::Restart)).await;
@@ -444,6 +444,7 @@ impl From<Cut> for End {
             Cut::Restart => Self::Restart,
             Cut::Done => Self::Done,
             Cut::Superseded => Self::Superseded,
+            Cut::Evicted => Self::Evicted,
         }
     }
 }

@@ -53,6 +53,7 @@ const TABLE: &[Row] = &[
         "http::router",
         &["signal::apprtc::core", "signal::apprtc::params"],
     ),
+    module(0, "http::template", &["signal::apprtc::params"]),
     module(0, "http::activity", &["http::frames"]),
     module(0, "http::frames", &[]),
     module(0, "net::proxy", &[]),

@@ -10,6 +10,7 @@ mod leave;
 mod limits;
 mod many;
 mod native;
+mod oversight;
 mod relay;
 mod restart;
 mod resume;

@@ -57,6 +57,9 @@ pub(super) enum End {
     /// The client has come back over another connection.
     #[error("resumed over another connection")]
     Superseded,
+    /// The operator has ended it.
+    #[error("ended by the operator")]
+    Evicted,
 }
 
 impl End {
@@ -77,6 +80,7 @@ impl End {
             Self::Malformed => ours(4400, CloseCode::POLICY),
             Self::Silent => ours(4408, CloseCode::POLICY),
             Self::Superseded => ours(4409, CloseCode::POLICY),
+            Self::Evicted => ours(4403, CloseCode::POLICY),
             Self::TooFast => ours(4429, CloseCode::POLICY),
             Self::TooBig => CloseCode::SIZE,
             Self::Restart => CloseCode::RESTART,
