@@ -31,8 +31,9 @@ fn may_allocate(site: &Site, user: &str, password: &str) -> bool {
 /// What a page is told.
 fn fetch(site: &Site, path: &str) -> String {
     let output = Command::new("curl")
-        .args(["-sk", "--max-time", "20"])
-        .arg(format!("https://127.0.0.1:{}{path}", site.https))
+        .args(["-sk", "--max-time", "20", "--resolve"])
+        .arg(format!("call.example:{}:127.0.0.1", site.https))
+        .arg(format!("https://call.example:{}{path}", site.https))
         .output()
         .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()

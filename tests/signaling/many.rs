@@ -162,8 +162,10 @@ async fn room(
     let killed = victim.dies();
     survivor.hears_cmd("peer-leave").await;
     let waited = clock::now() - killed;
-    // The seat is free: somebody else can have it, and the survivor is still whole.
-    let mut other = Member::connect(&server, number, "bert", "anna").await;
+    // The seat is free: somebody else can have it, and the survivor is still whole. By another name: what
+    // was said to the first one may still be on its way.
+    let mut other = Member::connect(&server, number, "carl", "anna").await;
+    survivor.mate = "carl";
     survivor.hears_cmd("new-peer").await;
     other.hears_cmd("resp-join").await;
     tokio::join!(survivor.talks(), other.talks());

@@ -59,7 +59,7 @@ fn aiortc_talks_through_relays_over_udp_tcp_and_tls() {
     }
     for (transport, url) in ways {
         let count = |event: &str| {
-            let transport = format!("transport={transport} ");
+            let transport = format!("transport={transport}");
             let log = callbox.log();
             let lines = log.lines();
             lines
