@@ -162,9 +162,10 @@ fn check(document: &Path, target: &str) -> Result<(), String> {
         return Err("there is no such file".to_owned());
     }
     let found = heading.is_empty()
-        || prose(&path)
-            .iter()
-            .any(|(_, line)| line.starts_with('#') && anchor(line) == heading);
+        || prose(&path).iter().any(|(_, line)| {
+            line.starts_with('#') && anchor(line) == heading
+                || line.contains(&format!("<a id=\"{heading}\">"))
+        });
     match found {
         true => Ok(()),
         false => Err("there is no such heading".to_owned()),
