@@ -70,30 +70,34 @@ fn every_constant_stands_in_the_file_that_is_named_with_it() {
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let document = root().join("docs/rfc.md");
     let tests: HashSet<String> = rust_files(&root().join("src"))
         .into_iter()
         .chain(rust_files(&root().join("tests")))
         .flat_map(|file| functions(&read(&file)))
         .collect();
     let mut wrong = Vec::new();
-    let mut seen = 0;
-    for (line, text) in prose(&document) {
-        for code in text.split('`').skip(1).step_by(2) {
-            // Names of tests are sentences; nothing else here has so many words.
-            let is_name = code.matches('_').count() >= 3
-                && code
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            if is_name {
-                seen += 1;
-                if !tests.contains(code) {
-                    wrong.push(format!("docs/rfc.md:{line}: no test is called {code}"));
+    for document in ["docs/rfc.md", "docs/apprtc.md"] {
+        let mut seen = 0;
+        for (line, text) in prose(&root().join(document)) {
+            for code in text.split('`').skip(1).step_by(2) {
+                // Names of tests are sentences; nothing else here has so many words.
+                let is_name = code.matches('_').count() >= 3
+                    && code
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+                if is_name
+                    && code != "prefix_connections_per_second"
+                    && code != "prefix_messages_per_second"
+                {
+                    seen += 1;
+                    if !tests.contains(code) {
+                        wrong.push(format!("{document}:{line}: no test is called {code}"));
+                    }
                 }
             }
         }
+        assert!(seen > 50, "only {seen} tests were found in {document}");
     }
-    assert!(seen > 50, "only {seen} tests were found");
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
@@ -163,8 +167,9 @@ fn check(document: &Path, target: &str) -> Result<(), String> {
     }
     let found = heading.is_empty()
         || prose(&path).iter().any(|(_, line)| {
-            line.starts_with('#') && anchor(line) == heading
-                || line.contains(&format!("<a id=\"{heading}\">"))
+            let is_heading = line.starts_with('#') && anchor(line) == heading;
+            // Rows of tables have none, and may be linked to all the same.
+            is_heading || line.contains(&format!("<a id=\"{heading}\">"))
         });
     match found {
         true => Ok(()),

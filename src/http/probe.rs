@@ -39,6 +39,7 @@ where
             .insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
+    let is_from_a_page = request.headers().contains_key(ORIGIN);
     // To its end before anything is said: an answer over what is still being sent may get lost.
     let read = tokio::time::timeout(
         PATIENCE,
@@ -51,7 +52,7 @@ where
         );
     };
     // Pages could make a visitor's address be looked at.
-    if request.headers().contains_key(ORIGIN) {
+    if is_from_a_page {
         return text(StatusCode::FORBIDDEN, "Not for pages\n");
     }
     let Ok(wish) = serde_json::from_slice(&body.to_bytes()) else {

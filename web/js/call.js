@@ -1,7 +1,9 @@
 // A call in a room: membership from signaling on one side, a session with each other member on the other,
 // and one `state` that the page shows. Touches no DOM and no devices.
 
+import { AppRtc } from './apprtc.js';
 import { IceSource } from './ice.js';
+import { outcomeOf } from './path.js';
 import { Session } from './session.js';
 import { Signaling } from './signaling.js';
 
@@ -16,16 +18,20 @@ const REASONS = {
   'token-required': 'token',
   'token-invalid': 'token',
   'token-mismatch': 'token',
+  ended: 'removed',
 };
 
 /**
  * `state.phase`: 'connecting' to the server, 'waiting' for somebody, 'calling' (negotiating with them),
  * 'connected', 'reconnecting', 'failed'. `state.reason` of 'failed': 'server', 'full', 'locked', 'absent',
  * 'token', 'path'. `state.peerLeft`: somebody was here. `state.peerOffline`: somebody lost the server, media goes on.
+ * `door`: whether the room is locked, and whether we may change that.
  */
 export class Call {
   state = { phase: 'connecting', reason: null, peerLeft: false, peerOffline: false };
+  door = { locked: false, mayLock: false };
   #on;
+  #chat;
   #media;
   #ice;
   #signaling;
@@ -40,20 +46,28 @@ export class Call {
   #moved = false;
   #ended = false;
 
-  /** `media`: `{tracks: {audio, video}, status: {audio, video}}` as it is now; `changed()` after any change. */
-  constructor({ room, token, query, media, changed }) {
+  /**
+   * `media`: `{tracks: {audio, video}, status: {audio, video}}` as it is now; `changed()` after any change;
+   * `chat(uid, text)` for what somebody else writes.
+   */
+  constructor({ room, token, query, media, changed, chat }) {
+    this.#chat = chat;
     this.#media = media;
     this.#on = changed;
     this.#ice = new IceSource(query);
-    this.#signaling = new Signaling(room, token, {
+    // A room of AppRTC's clients, who have words of their own.
+    const Wire = query.get('dialect') === 'apprtc' ? AppRtc : Signaling;
+    this.#signaling = new Wire(room, token, {
       joined: (members, returning) => this.#joined(members, returning),
       resumed: (members) => this.#resumed(members),
-      member: (uid, returning) => this.#meet(uid, 'offer', returning),
+      member: (uid, returning, early) => this.#meet(uid, 'offer', returning, early),
       left: (uid) => this.#left(uid),
       away: (uid) => this.#away(uid),
       back: (uid, lost) => this.#back(uid, lost),
       refused: (code) => this.#refused(code),
       frame: (cmd, uid, message) => this.#frame(cmd, uid, message),
+      chat: (uid, text) => this.#chat(uid, text),
+      door: (locked, mayLock) => this.#door(locked, mayLock),
       ice: (configuration) => this.#ice.take(configuration),
       down: (attempt) => this.#down(attempt),
     });
@@ -86,6 +100,11 @@ export class Call {
       .map(({ uid, stream, remote, away, present }) => ({ uid, stream, remote, away: away || !present }));
   }
 
+  /** How many others are in the room, as far as we know. */
+  get company() {
+    return this.#sessions.size;
+  }
+
   /** How each relay was tried, and whether the other side kept silent. */
   get evidence() {
     const session = this.#main;
@@ -103,6 +122,16 @@ export class Call {
   /** Tells the others whether microphone and camera are on. */
   tell() {
     for (const uid of this.#sessions.keys()) this.#signaling.send('media-state', uid, this.#media().status);
+  }
+
+  /** Writes to everybody else. */
+  write(text) {
+    this.#signaling.chat(text);
+  }
+
+  /** Closes the room to newcomers, or opens it; what becomes of it comes back as `door`. */
+  lock(wanted) {
+    this.#signaling.lock(wanted);
   }
 
   /** Looks at the connections now: the machine woke up or changed its network. */
@@ -167,7 +196,7 @@ export class Call {
     this.#show();
   }
 
-  #meet(uid, role, returning) {
+  #meet(uid, role, returning, early = false) {
     if (!uid || uid === this.uid) return;
     const known = this.#sessions.get(uid);
     if (known && returning) {
@@ -178,15 +207,16 @@ export class Call {
       this.#signaling.send('media-state', uid, this.#media().status);
     } else {
       known?.close();
-      this.#open(uid, role);
+      this.#open(uid, role, early);
     }
     this.#show();
   }
 
-  #open(uid, role) {
+  #open(uid, role, early = false) {
     const session = new Session({
       uid,
       role,
+      early,
       tracks: this.#media().tracks,
       ice: () => this.#ice.get(),
       send: (cmd, message) => this.#signaling.send(cmd, uid, message),
@@ -244,8 +274,23 @@ export class Call {
     }
   }
 
+  #door(locked, mayLock) {
+    this.door = { locked, mayLock };
+    this.#show();
+  }
+
+  /** How the way to a member was found, or that there was none, goes into the operator's statistics. */
+  async #report(session) {
+    const { condition, told } = session;
+    if (told.has(condition) || (condition === 'failed' && told.size)) return;
+    told.add(condition);
+    const outcome = condition === 'failed' ? { path: 'failed' } : outcomeOf(await session.pc.getStats());
+    if (outcome && !this.#ended) this.#signaling.report(outcome);
+  }
+
   #changed(session) {
     if (this.#sessions.get(session.uid) !== session) return;
+    if (session.condition === 'connected' || session.condition === 'failed') this.#report(session);
     if (session.condition !== 'connected' && !session.present) this.#drop(session);
     // The same cut may have taken the server's connection too; find out before a minute passes.
     else if (session.condition === 'interrupted') this.#signaling.probe();
@@ -299,7 +344,7 @@ export class Call {
     if (any('interrupted')) return set('reconnecting');
     if (any('failed')) return set('failed', 'path');
     if (!this.#seated) return set(this.#joinedOnce ? 'reconnecting' : 'connecting');
-    return set(sessions.length ? 'calling' : 'waiting');
+    return set(sessions.some((session) => session.expected) ? 'calling' : 'waiting');
   }
 
   #set(state) {

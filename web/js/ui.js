@@ -116,6 +116,7 @@ const CARD = {
   locked: { title: 'failed.locked', what: 'failed.locked.do', warn: true, retry: 'action.retry', home: true },
   absent: { title: 'failed.absent', what: 'failed.absent.do', warn: true, retry: 'action.retry' },
   token: { title: 'failed.token', what: 'failed.token.do', warn: true },
+  removed: { title: 'failed.removed', what: 'failed.removed.do', warn: true, home: true },
   server: { title: 'failed.server', what: 'failed.server.do', warn: true, spinner: true },
   path: { title: 'failed.path', what: 'failed.path.do', warn: true, retry: 'action.retry' },
   silent: { title: 'failed.silent', what: 'failed.silent.do', warn: true, retry: 'action.retry' },
@@ -123,7 +124,7 @@ const CARD = {
 };
 
 /** Reasons to have no seat at all. */
-const FINAL = new Set(['full', 'locked', 'absent', 'token']);
+const FINAL = new Set(['full', 'locked', 'absent', 'token', 'removed']);
 
 /** Which card a state shows; null when the picture speaks for itself. */
 function cardOf(state, evidence) {
@@ -186,6 +187,26 @@ function triedLines({ relays }) {
 export function showRemote(remote, connected) {
   $('remote-blank').hidden = !(connected && remote && !remote.video);
   $('peer-muted').hidden = !(connected && remote && !remote.audio);
+}
+
+let wasLocked = null;
+
+/** Whether the room is closed to newcomers, and the button for it; null: there is no room. */
+export function showDoor(door) {
+  const button = $('lock');
+  const { locked = false, mayLock = false } = door ?? {};
+  button.hidden = !mayLock && !locked;
+  // Who may not change it can see it.
+  button.disabled = !mayLock;
+  button.setAttribute('aria-pressed', String(locked));
+  let word = t(locked ? 'action.unlock' : 'action.lock');
+  if (!mayLock) word = t('state.locked');
+  button.setAttribute('aria-label', word);
+  button.title = word;
+  icon(button, locked ? 'lock' : 'unlock');
+  // News only: neither the room as it was found nor a room that was left.
+  if (door && wasLocked !== null && wasLocked !== locked) toast(t(locked ? 'state.locked' : 'state.unlocked'));
+  wasLocked = door ? locked : null;
 }
 
 /** Those who are in the call besides the one in the large picture: a tile each. */
