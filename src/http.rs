@@ -12,6 +12,7 @@ mod cors;
 mod frames;
 mod headers;
 mod ice;
+mod legacy;
 mod metrics;
 mod origin;
 mod page;
@@ -39,6 +40,7 @@ use self::page::Fallback;
 use self::proxy::Proxy;
 use self::router::Route;
 use self::serve::Reply;
+use self::upgrade::From;
 use crate::assets::Assets;
 use crate::cert::CertStore;
 use crate::config::settings::Hsts;
@@ -51,7 +53,7 @@ use crate::signal::session;
 
 pub use self::activity::Limits;
 pub use self::redirect::To;
-pub use self::serve::{Client, http1, http2, plain};
+pub use self::serve::{Client, http1, http2, plain, websockets};
 
 /// Everything that answers a request. Clones share it.
 #[derive(Clone)]
@@ -245,7 +247,9 @@ impl Services {
             }
             Route::Ice => ice::answer(self, request, own.as_ref(), client.peer.ip()).await,
             Route::IcePreflight => ice::preflight(self, sent, own.as_ref()),
-            Route::WebSocket => upgrade::accept::<I>(self, request, own.as_ref(), client),
+            Route::WebSocket => {
+                upgrade::accept::<I>(self, request, own.as_ref(), client, From::OurPages)
+            }
             Route::UpgradeRequired => upgrade::required(),
             Route::AppRtc(route) => {
                 let peer = client.peer.ip();

@@ -22,7 +22,7 @@ pub fn sniff(bytes: &[u8]) {
         assert!(early == Sniff::Incomplete || early == whole);
     }
     assert!(bytes.len() < MAX_BYTES || whole != Sniff::Incomplete);
-    for role in [Role::Https, Role::Http, Role::Turn] {
+    for role in Role::ALL {
         let _ = route::outer(role, whole);
         // The rest of the input as the name of a protocol.
         let _ = route::inner(role, bytes.get(1..), whole);

@@ -41,6 +41,15 @@ pub(super) fn wanted(headers: &HeaderMap) -> Upgrade {
     }
 }
 
+/// Whose pages may open a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// Ours and those that the operator has named.
+    OurPages,
+    /// Anybody's.
+    AnyPage,
+}
+
 /// Checks the handshake and the origin; when both are good, the connection goes on as a session of
 /// its own, which holds the connection's slot.
 pub(super) fn accept<I>(
@@ -48,6 +57,7 @@ pub(super) fn accept<I>(
     mut request: Request<Incoming>,
     own: Option<&Authority>,
     client: &Client,
+    from: From,
 ) -> Response<Answer>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -59,7 +69,7 @@ where
         &inner.hosts,
         &inner.signaling.allowed_origins,
     );
-    if source == Source::Foreign {
+    if source == Source::Foreign && from == From::OurPages {
         inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(peer = %client.peer, "refused a WebSocket to a foreign origin");
         return refuse(

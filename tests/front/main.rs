@@ -7,6 +7,7 @@ mod door;
 mod files;
 mod floods;
 mod ice;
+mod legacy;
 mod limits;
 mod pages;
 mod protocols;
