@@ -16,6 +16,7 @@ mod legacy;
 mod metrics;
 mod origin;
 mod page;
+mod peerjs;
 mod proxy;
 mod redirect;
 pub mod router;
@@ -251,6 +252,7 @@ impl Services {
                 upgrade::accept::<I>(self, request, own.as_ref(), client, From::OurPages)
             }
             Route::UpgradeRequired => upgrade::required(),
+            Route::PeerJs(route) => peerjs::answer(self, route, sent, own.as_ref()),
             Route::AppRtc(route) => {
                 let peer = client.peer.ip();
                 Box::pin(apprtc::answer(self, request, route, own.as_ref(), peer)).await

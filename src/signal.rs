@@ -10,6 +10,7 @@ pub mod access;
 pub mod apprtc;
 pub mod core;
 pub mod dialect;
+pub mod guests;
 pub mod hub;
 pub mod keyring;
 mod metrics;

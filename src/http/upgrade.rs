@@ -22,7 +22,7 @@ use super::authority::Authority;
 use super::body::Answer;
 use super::origin::Source;
 use super::page::text;
-use super::router::Upgrade;
+use super::router::{self, Upgrade, World};
 use super::serve::{Client, Metered};
 use crate::signal::dialect::{Dialect, native};
 use crate::signal::session::{self, Visitor};
@@ -100,7 +100,11 @@ where
         }
     };
     inner.stats.websockets.fetch_add(1, Ordering::Relaxed);
-    let dialect = dialect(request.headers());
+    let dialect = match router::world(request.uri().path()) {
+        Some(World::PeerJs) => Dialect::PeerJs,
+        Some(World::Topics) => Dialect::Topics,
+        None => dialect(request.headers()),
+    };
     if dialect == Dialect::Native {
         // RFC 6455 section 4.2.2: one of those that were offered.
         let chosen = HeaderValue::from_static(native::PROTOCOL);
@@ -117,6 +121,7 @@ where
             .unwrap_or_default()
             .into(),
         token: request.uri().query().and_then(token),
+        query: request.uri().query().unwrap_or_default().into(),
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let (drain, slot) = (client.drain.clone(), client.slot.clone());

@@ -24,6 +24,7 @@ use super::core::{
     Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Limits, MemberId, Payload,
     Recipient, Resume, RoomName, Rooms, SeatId, Terms, Ticket,
 };
+use super::guests::Guests;
 use super::reception::{self, Reception};
 use super::stats::Stats;
 use crate::config::settings;
@@ -48,6 +49,7 @@ struct Shared {
     settings: settings::Signaling,
     reception: Reception,
     apprtc: AppRtc,
+    guests: Guests,
     stats: Arc<Stats>,
     pool: Arc<Pool>,
     /// Messages of each network, however many connections it has.
@@ -76,6 +78,7 @@ impl Hub {
                 settings: settings.clone(),
                 reception,
                 apprtc,
+                guests: Guests::start(settings, drain),
                 stats,
                 pool: Arc::new(Pool::new(ALL_OUTBOXES)),
                 networks: Mutex::new(PrefixLimiter::new(
@@ -118,6 +121,11 @@ impl Hub {
     /// The rooms of AppRTC.
     pub fn apprtc(&self) -> &AppRtc {
         &self.shared.apprtc
+    }
+
+    /// The worlds of the further dialects.
+    pub(super) fn guests(&self) -> &Guests {
+        &self.shared.guests
     }
 
     /// How many rooms have two people or more in them who are not on their way elsewhere.

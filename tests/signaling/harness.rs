@@ -67,6 +67,7 @@ fn visitor(peer: SocketAddr, dialect: Dialect) -> Visitor {
         dialect,
         host: "callbox.test".into(),
         token: None,
+        query: "".into(),
     }
 }
 

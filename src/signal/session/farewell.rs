@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
 use crate::signal::core::Departure;
 use crate::signal::dialect::Dialect;
+use crate::signal::dialect::native::Complaint;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub(super) enum End {
     /// The process ends.
     #[error("service restart")]
     Restart,
+    /// The client may not come in.
+    #[error("{0}")]
+    Denied(Complaint),
     /// All has been said.
     #[error("done")]
     Done,
@@ -69,7 +73,7 @@ impl End {
         // clients that know them.
         let ours = |code, else_: CloseCode| match dialect {
             Dialect::Native => CloseCode::Library(code),
-            Dialect::Course | Dialect::Collider => else_,
+            _ => else_,
         };
         Some(match self {
             Self::Closed(_) | Self::Lost(_) | Self::Stuck => return None,
@@ -77,6 +81,7 @@ impl End {
             Self::Protocol(_) => CloseCode::Protocol,
             Self::Binary => CloseCode::Unsupported,
             Self::NotUtf8 => CloseCode::Invalid,
+            Self::Denied(_) => CloseCode::Policy,
             Self::Malformed => ours(4400, CloseCode::Policy),
             Self::Silent => ours(4408, CloseCode::Policy),
             Self::Superseded => ours(4409, CloseCode::Policy),
