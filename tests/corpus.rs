@@ -64,3 +64,8 @@ fn course_frame_survives_its_corpus() {
 fn native_frame_survives_its_corpus() {
     replay("native_frame", fuzzing::front::native_frame);
 }
+
+#[test]
+fn further_frame_survives_its_corpus() {
+    replay("further_frame", fuzzing::front::further_frame);
+}

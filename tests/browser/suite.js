@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { calls } from './calls.js';
+import { clients } from './clients.js';
 import { people } from './people.js';
 import { Authority, renewal } from './renewal.js';
 import { survival } from './survival.js';
@@ -40,6 +41,7 @@ texts();
 calls(stage);
 people(stage);
 survival(stage);
+clients(stage);
 renewal(stage, root);
 
 test('an interrupted appliance ends cleanly, and the page says that the server is gone', async () => {

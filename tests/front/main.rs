@@ -6,6 +6,7 @@ mod door;
 
 mod files;
 mod floods;
+mod further;
 mod ice;
 mod legacy;
 mod limits;

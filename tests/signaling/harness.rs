@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use callbox::config::settings::{self, Auth, IcePolicy};
 use callbox::config::{Secret, Settings};
+use callbox::http::router::{self, World};
 use callbox::ice::{Endpoints, Issuer};
 use callbox::shutdown::Drain;
 use callbox::signal::Snapshot;
@@ -211,18 +212,29 @@ async fn accept(listener: TcpListener, settings: settings::Signaling, hub: Hub, 
         let config = session::websocket_config(&settings);
         let (hub, its_drain) = (hub.clone(), drain.clone());
         drain.spawn(async move {
-            let mut dialect = Dialect::Course;
+            let mut visitor = visitor(peer, Dialect::Course);
             #[expect(clippy::result_large_err, reason = "the library's signature")]
             let choose = |request: &Request, mut response: Response| {
                 if let Some(offered) = request.headers().get(SEC_WEBSOCKET_PROTOCOL) {
-                    dialect = Dialect::of_protocols(offered.to_str().ok()).unwrap();
+                    visitor.dialect = Dialect::of_protocols(offered.to_str().ok()).unwrap();
                     let headers = response.headers_mut();
                     headers.insert(SEC_WEBSOCKET_PROTOCOL, offered.clone());
                 }
+                match router::world(request.uri().path()) {
+                    Some(World::PeerJs) => visitor.dialect = Dialect::PeerJs,
+                    Some(World::Topics) => visitor.dialect = Dialect::Topics,
+                    None => {}
+                }
+                let query = request.uri().query().unwrap_or_default();
+                let token = query
+                    .split('&')
+                    .find_map(|pair| pair.strip_prefix("token="));
+                visitor.token = token.map(Box::from);
+                visitor.query = query.into();
                 Ok(response)
             };
             if let Ok(socket) = accept_hdr_async_with_config(socket, choose, Some(config)).await {
-                session::run(socket, visitor(peer, dialect), hub, its_drain).await;
+                session::run(socket, visitor, hub, its_drain).await;
             }
         });
     }
@@ -239,8 +251,18 @@ impl Client {
     }
 
     async fn over(socket: TcpStream) -> Self {
+        Self::over_to(socket, "/ws").await
+    }
+
+    /// One that asks for this path and query.
+    pub(crate) async fn at_path(server: SocketAddr, path: &str) -> Self {
+        Self::over_to(TcpStream::connect(server).await.unwrap(), path).await
+    }
+
+    async fn over_to(socket: TcpStream, path: &str) -> Self {
         socket.set_nodelay(true).unwrap();
-        let (socket, _) = client_async("ws://callbox.test/ws", socket).await.unwrap();
+        let url = format!("ws://callbox.test{path}");
+        let (socket, _) = client_async(url, socket).await.unwrap();
         Self { socket }
     }
 
@@ -266,6 +288,14 @@ impl Client {
     pub(crate) async fn join(&mut self, room: &str, uid: &str) {
         let frame = json!({"cmd": "join", "roomId": room, "uid": uid});
         self.say(&frame.to_string()).await;
+    }
+
+    pub(crate) async fn say_json(&mut self, frame: Value) {
+        self.say(&frame.to_string()).await;
+    }
+
+    pub(crate) async fn hears_json(&mut self) -> Value {
+        serde_json::from_str(&self.hears_text().await).unwrap()
     }
 
     /// The next text, whatever pings come in between.
