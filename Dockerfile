@@ -1,31 +1,60 @@
-# callbox as an image: the binary, the C library it is linked with, and nothing else (no shell, no package manager).
-# Needs BuildKit, which is the default builder since Docker 23 (before: DOCKER_BUILDKIT=1).
+# callbox as an image: one static binary in an empty file system (no shell, no C library, no package manager).
+#
+#   docker build --tag callbox .                                              for the processor of this machine
+#   docker buildx build --platform linux/amd64,linux/arm64 --tag callbox .    for both
+#
+# Needs BuildKit, the default builder since Docker 23 (before: DOCKER_BUILDKIT=1). Arguments:
+#   BUILDER   the image to build in, such as a mirror's copy or a digest: BUILDER=rust@sha256:...
+#   BINARY    an image with a static binary at /callbox, taken instead of compiling one here
+#   VERSION, REVISION, CREATED   for the labels
 
-ARG BUILDER=rust:1-slim-bookworm
+ARG BUILDER=rust:1.95.0-slim-bookworm
+ARG BINARY=compiled
 
-FROM ${BUILDER} AS build
+FROM ${BUILDER} AS compiled
 WORKDIR /source
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends libcap2-bin \
- && rm -rf /var/lib/apt/lists/*
 COPY . .
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/source/target \
-    cargo build --release --locked --bin callbox \
- && install -D target/release/callbox /image/usr/local/bin/callbox
-# The user below may bind 443, 80 and 3478: an ambient capability does not survive Docker's change of user, one that
-# belongs to the file does. The container still needs NET_BIND_SERVICE in its bounding set, which is Docker's default.
+# Static, so that the image needs no C library. The caches outlive the build: the next one compiles what has changed. They are
+# kept apart by processor, since one builder may serve several.
+ARG TARGETARCH
+RUN --mount=type=cache,id=callbox-registry,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,id=callbox-target-${TARGETARCH},target=/source/target,sharing=locked \
+    host=$(rustc --print host-tuple) \
+ && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$host" --bin callbox \
+ && install -D --strip "target/$host/release/callbox" /callbox
+
+FROM ${BINARY} AS binary
+
+FROM ${BUILDER} AS files
+RUN command -v setcap >/dev/null \
+ || { apt-get update && apt-get install --yes --no-install-recommends libcap2-bin && rm -rf /var/lib/apt/lists/*; }
+COPY --from=binary /callbox /image/usr/local/bin/callbox
+# The user below may bind 443 and 80: an ambient capability does not survive Docker's change of user, one that belongs to the
+# file does. The container still needs NET_BIND_SERVICE in its bounding set, which is Docker's default.
 RUN setcap cap_net_bind_service=+ep /image/usr/local/bin/callbox \
- && ldd /image/usr/local/bin/callbox | grep --only-matching '/[^ ]*' | xargs cp --dereference --parents --target-directory=/image \
- && mkdir --parents --mode=700 /state/callbox
+ && mkdir --mode=700 /state
 
 FROM scratch
-COPY --from=build /image /
-COPY --from=build --chown=65532:65532 /state /var/lib
+ARG VERSION=0.1.0
+ARG REVISION
+ARG CREATED
+LABEL org.opencontainers.image.title="callbox" \
+      org.opencontainers.image.description="Browser calls from one process: HTTPS front door, WebSocket signaling, STUN/TURN and a calling page" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.documentation="/docs/deploy.md in the source" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+# Layer 1: the program. It carries its pages, its root certificates and its C library.
+COPY --from=files /image /
+# Layer 2, without content: a new volume takes owner and mode from here, and only so can an ordinary user write to it.
+COPY --from=files --chown=65532:65532 /state /var/lib/callbox
 ENV CALLBOX_STATE_DIR=/var/lib/callbox
 VOLUME /var/lib/callbox
 EXPOSE 443/tcp 80/tcp 3478/tcp 3478/udp
 USER 65532:65532
 STOPSIGNAL SIGTERM
+# Asks /readyz of the admin listener. A start takes milliseconds, so the first question comes early.
+HEALTHCHECK --interval=15s --timeout=6s --start-period=5s --retries=3 CMD ["/usr/local/bin/callbox", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/callbox"]
 CMD ["serve"]

@@ -43,6 +43,7 @@ use crate::signal::keyring::{Keyring, KeyringError};
 use crate::signal::reception::Reception;
 use crate::state::{StateDir, StateError};
 use crate::telemetry::metrics::{Metrics, Process};
+use crate::telemetry::repeats;
 use crate::turn;
 use crate::turn::core::auth::MAX_REALM;
 use crate::turn::core::quota::Quota;
@@ -177,7 +178,6 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
 
     let bound = Bound::new(&settings, mode, &mut inherited, patience).await?;
     let endpoints = bound.endpoints();
-    let https = endpoints.tls_port;
     let (udp, listeners) = bound.split(&settings)?;
 
     let admin = admin_listeners(&settings.admin, mode, &mut inherited)?;
@@ -205,7 +205,6 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             Quota::new(settings.turn.user_quota, settings.turn.total_quota),
         ),
         listeners: udp,
-        privacy: settings.log.privacy,
     })
     .map_err(|error| Error::System("TURN workers", error))?;
 
@@ -246,6 +245,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         &settings.front,
         &drain,
     )?;
+    drain.spawn_detached(repeats::report());
     let asked_to_drain = Arc::new(Notify::new());
     let mut metrics = Metrics::default();
     metrics.add(Process::new(
@@ -278,7 +278,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         false => Offer::none(),
     };
     manager::watch(workers.pulse(), hub.clone(), &drain);
-    announce(mode, https, &advertised, endpoints);
+    announce(mode, settings.host.first(), &advertised, endpoints);
     manager::ready();
 
     let mut newcomers = Newcomers::Refused;
@@ -302,6 +302,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     let patience = settings.drain_timeout;
     leave::run(&drain, &workers, &hub, patience, newcomers, &mut signals).await;
     workers.stop();
+    repeats::flush();
     manager::ended();
     Ok(())
 }
@@ -507,17 +508,33 @@ fn behind_nat(advertised: &Advertised, local: &[IpAddr]) -> [Option<IpAddr>; 2] 
     ]
 }
 
-fn announce(mode: Mode, https: Option<u16>, advertised: &Advertised, endpoints: Endpoints) {
-    match (mode, https) {
+fn announce(mode: Mode, name: Option<&String>, advertised: &Advertised, endpoints: Endpoints) {
+    match (mode, endpoints.tls_port) {
         (Mode::Try, Some(port)) => print!("{}", try_call::banner(port, interface::lan())),
         _ => {
             let addresses: Vec<String> = advertised.iter().map(|ip| ip.to_string()).collect();
             tracing::info!(
-                https = https.unwrap_or_default(),
+                url = address_of_page(name, advertised, endpoints.tls_port),
+                https = endpoints.tls_port.unwrap_or_default(),
                 turn = endpoints.udp_port.unwrap_or_default(),
                 advertised = addresses.join(" "),
                 "ready"
             );
         }
     }
+}
+
+/// What to open: by the main name, else by the address that reaches furthest.
+fn address_of_page(
+    name: Option<&String>,
+    advertised: &Advertised,
+    port: Option<u16>,
+) -> Option<String> {
+    let host = name.cloned().or_else(|| {
+        advertised.iter().next().map(|ip| match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        })
+    });
+    Some(try_call::url(&host?, port?))
 }

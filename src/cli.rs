@@ -14,6 +14,7 @@ use crate::telemetry::log::{self, Audience};
 
 pub mod check;
 pub mod credential;
+mod drain;
 mod healthcheck;
 pub mod try_call;
 
@@ -39,6 +40,8 @@ enum Command {
     Credential(credential::Arguments),
     /// Exit 0 when the running appliance is ready
     Healthcheck(Configuration),
+    /// Tell the running appliance to end when its calls have ended, and wait for that
+    Drain(Configuration),
 }
 
 /// Where settings are read from.
@@ -75,6 +78,7 @@ impl Arguments {
             Some(Command::Healthcheck(configuration)) => {
                 healthcheck::run(&configuration.or(before))
             }
+            Some(Command::Drain(configuration)) => drain::run(&configuration.or(before)),
             Some(Command::Try(_)) if before.file.is_some() => Err(Failure::Usage(
                 "`callbox try` takes no configuration".to_owned(),
             )),

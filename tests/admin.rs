@@ -79,10 +79,12 @@ impl Appliance {
     }
 
     fn healthcheck(&self) -> Output {
-        command(&self.directory)
-            .arg("healthcheck")
-            .output()
-            .unwrap()
+        self.run("healthcheck")
+    }
+
+    fn run(&self, subcommand: &str) -> Output {
+        let mut command = command(&self.directory);
+        command.arg(subcommand).output().unwrap()
     }
 }
 
@@ -216,6 +218,20 @@ fn a_drain_is_asked_for_by_post_and_ends_the_process() {
     let answer = appliance.ask("POST /drain HTTP/1.0\r\nHost: localhost\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.0 202"), "{answer}");
     assert_eq!(appliance.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_drain_command_returns_when_the_appliance_has_ended() {
+    let mut appliance = Appliance::start("drained", "token_file = 'token'");
+    let output = appliance.run("drain");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(TcpStream::connect(("127.0.0.1", appliance.admin)).is_err());
+    assert_eq!(appliance.child.wait().unwrap().code(), Some(0));
+    // Nobody is left to be drained.
+    let output = appliance.run("drain");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("nobody answers at 127.0.0.1:"), "{said}");
 }
 
 #[test]

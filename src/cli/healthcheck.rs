@@ -10,7 +10,7 @@ use super::{Configuration, Failure};
 use crate::config::settings::Admin;
 
 /// Docker's own default is half a minute; an appliance that needs longer than this is not well.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state is some hundred bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -18,7 +18,7 @@ const MAX_ANSWER: u64 = 64 * 1024;
 /// Runs the command.
 pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
     let settings = configuration.load()?.settings;
-    let answer = ask(&settings.admin)?;
+    let answer = ask(&settings.admin, "GET /readyz")?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     // Somebody else may live at the default address.
     if !body.contains("\"service\": \"callbox\"") {
@@ -35,7 +35,8 @@ pub(super) fn run(configuration: &Configuration) -> Result<(), Failure> {
     }
 }
 
-fn address(admin: &Admin) -> anyhow::Result<SocketAddr> {
+/// Where the operator's listener is reached from here.
+pub(super) fn address(admin: &Admin) -> anyhow::Result<SocketAddr> {
     let Some(first) = admin.listen.first() else {
         bail!("[admin] listen is empty: there is nobody to ask");
     };
@@ -47,12 +48,13 @@ fn address(admin: &Admin) -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::new(ip, first.port()))
 }
 
-fn ask(admin: &Admin) -> anyhow::Result<String> {
+/// What it answers to a request without a body, such as `GET /readyz`.
+pub(super) fn ask(admin: &Admin, request: &str) -> anyhow::Result<String> {
     let address = address(admin)?;
     let unreachable = || {
         format!("nobody answers at {address} ([admin] listen): is `callbox serve` running here?")
     };
-    let mut request = format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\n").into_bytes();
+    let mut request = format!("{request} HTTP/1.0\r\nHost: {address}\r\n").into_bytes();
     if let Some(token) = &admin.token {
         request.extend_from_slice(b"Authorization: Bearer ");
         request.extend_from_slice(token.expose());

@@ -142,7 +142,8 @@ fn page(https: u16, lan: Option<IpAddr>, paint: Paint) -> String {
     text
 }
 
-fn url(host: &str, port: u16) -> String {
+/// Where a browser goes; an IPv6 address stands in brackets.
+pub(crate) fn url(host: &str, port: u16) -> String {
     match port {
         443 => format!("https://{host}/"),
         _ => format!("https://{host}:{port}/"),

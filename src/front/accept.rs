@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::{Door, Listener, conn};
 use crate::net::clock;
+use crate::telemetry::repeats::{Repeated, note};
 
 /// How often what goes on failing is worth a line in the log.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -65,12 +66,12 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
             // The newest goes: those who are in a call stay.
             Err(Shed::Full) => {
                 door.stats.shed_full.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%peer, "shed: max_connections reached");
+                note(Repeated::Full, peer.ip());
                 continue;
             }
             Err(Shed::Address) => {
                 door.stats.shed_address.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%peer, "shed: max_per_ip reached");
+                note(Repeated::AddressFull, peer.ip());
                 continue;
             }
         };

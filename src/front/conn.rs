@@ -23,6 +23,8 @@ use crate::net::prefixed::Prefixed;
 use crate::net::proxy::{self, Step};
 use crate::net::stream::ClientStream;
 use crate::net::{alive, clock};
+use crate::telemetry::log;
+use crate::telemetry::repeats::{Repeated, note};
 
 /// Why a connection got no further.
 #[derive(Debug, thiserror::Error)]
@@ -43,16 +45,22 @@ enum Ended {
 
 /// Finds out what the client speaks and hands it over; serves it, when that is HTTP.
 pub(super) async fn run(arrival: Arrival, role: Role, plain: To, door: Arc<Door>) {
-    let span = tracing::debug_span!("connection", peer = %arrival.peer, client = field::Empty);
+    let listener = role.name();
+    let span = tracing::info_span!("connection", listener, client = field::Empty);
+    let mut peer = arrival.peer;
     async {
-        if let Err(ended) = welcome(arrival, role, plain, &door).await {
-            let counter = match ended {
-                Ended::Slow => &door.stats.slow,
-                Ended::Introduction(_) => &door.stats.unintroduced,
-                Ended::Crowded => &door.stats.shed_address,
-                _ => &door.stats.refused,
+        if let Err(ended) = welcome(arrival, role, plain, &door, &mut peer).await {
+            let (counter, repeated) = match ended {
+                Ended::Slow => (&door.stats.slow, Some(Repeated::SlowClient)),
+                Ended::Introduction(_) => (&door.stats.unintroduced, Some(Repeated::Unintroduced)),
+                Ended::Crowded => (&door.stats.shed_address, Some(Repeated::AddressFull)),
+                Ended::Draining => (&door.stats.refused, None),
+                Ended::Refused | Ended::Io(_) => (&door.stats.refused, Some(Repeated::Stranger)),
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            if let Some(repeated) = repeated {
+                note(repeated, peer.ip());
+            }
             tracing::debug!(reason = %ended, "connection ended at the door");
         }
     }
@@ -60,7 +68,14 @@ pub(super) async fn run(arrival: Arrival, role: Role, plain: To, door: Arc<Door>
     .await;
 }
 
-async fn welcome(arrival: Arrival, role: Role, plain: To, door: &Door) -> Result<(), Ended> {
+/// `caller` is corrected when a balancer says who is calling.
+async fn welcome(
+    arrival: Arrival,
+    role: Role,
+    plain: To,
+    door: &Door,
+    caller: &mut SocketAddr,
+) -> Result<(), Ended> {
     let Arrival {
         mut stream,
         mut peer,
@@ -77,9 +92,10 @@ async fn welcome(arrival: Arrival, role: Role, plain: To, door: &Door) -> Result
     if balanced {
         let source = introduction(&mut stream, &mut first, peer, door, deadline).await?;
         peer = source.unwrap_or(peer);
-        Span::current().record("client", field::display(peer));
+        *caller = peer;
         permit.assign(peer.ip()).map_err(|_| Ended::Crowded)?;
     }
+    Span::current().record("client", field::display(log::Client(peer)));
     let decided = patiently(door, deadline, async {
         loop {
             match route::outer(role, sniff::sniff(&first)) {

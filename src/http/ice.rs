@@ -26,6 +26,7 @@ use crate::config::settings::IceAccess;
 use crate::ice::{Configuration, Credential, Offer, credential_id};
 use crate::net::clock;
 use crate::signal::apprtc::query::Query;
+use crate::telemetry::repeats::{Repeated, note};
 
 /// Some clients post a wish for a lifetime; nobody needs more than this to do so.
 const MAX_BODY: usize = 16 * 1024;
@@ -72,7 +73,7 @@ where
         Access::Granted(readers) => readers,
         Access::Refused => {
             inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%peer, "refused an ICE configuration to a foreign origin");
+            note(Repeated::ForeignOrigin, peer);
             return text(StatusCode::FORBIDDEN, "Not for this origin\n");
         }
     };
@@ -83,6 +84,7 @@ where
         .allow(peer, clock::now());
     if !allowed {
         inner.stats.ice_limited.fetch_add(1, Ordering::Relaxed);
+        note(Repeated::TooManyConfigurations, peer);
         let mut response = text(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n");
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tracing::Instrument as _;
 
 use super::Services;
 use super::activity::GOODBYE;
@@ -26,6 +25,7 @@ use super::router::{self, Upgrade, World};
 use super::serve::{Client, Metered};
 use crate::signal::dialect::{Dialect, native};
 use crate::signal::session::{self, Visitor};
+use crate::telemetry::repeats::{Repeated, note};
 
 /// What the request's `Upgrade` header asks for.
 pub(super) fn wanted(headers: &HeaderMap) -> Upgrade {
@@ -71,7 +71,7 @@ where
     );
     if source == Source::Foreign && from == From::OurPages {
         inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(peer = %client.peer, "refused a WebSocket to a foreign origin");
+        note(Repeated::ForeignOrigin, client.peer.ip());
         return refuse(
             request,
             client,
@@ -79,6 +79,7 @@ where
         );
     }
     if !inner.admits(client.peer.ip()) {
+        note(Repeated::TooManySockets, client.peer.ip());
         inner
             .stats
             .websockets_limited
@@ -91,7 +92,7 @@ where
     let mut response = match create_response_with_body(&request, Answer::empty) {
         Ok(response) => response,
         Err(error) => {
-            tracing::debug!(peer = %client.peer, %error, "bad WebSocket handshake");
+            tracing::debug!(%error, "bad WebSocket handshake");
             let answer = match request.headers().get(SEC_WEBSOCKET_VERSION) {
                 Some(version) if version != "13" => required(),
                 _ => text(StatusCode::BAD_REQUEST, "Not a WebSocket handshake\n"),
@@ -126,7 +127,6 @@ where
     let upgrade = hyper::upgrade::on(&mut request);
     let (drain, slot) = (client.drain.clone(), client.slot.clone());
     let (hub, config) = (inner.hub.clone(), inner.websocket);
-    let span = tracing::info_span!("websocket", peer = %client.peer);
     let session = async move {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
@@ -149,7 +149,7 @@ where
         session::run(socket, visitor, hub, drain).await;
         drop(slot);
     };
-    client.drain.spawn(session.instrument(span));
+    client.drain.spawn(session);
     response
 }
 

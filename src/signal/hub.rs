@@ -31,6 +31,7 @@ use crate::config::settings;
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::shutdown::Drain;
+use crate::telemetry::log::Personal;
 
 use outbox::Pool;
 
@@ -415,10 +416,10 @@ impl Owner {
         while let Some(Delivery { to, event, number }) = self.rooms.poll_delivery() {
             match &event {
                 Event::Joined { ticket, .. } => {
-                    debug!(connection = to.number(), room = ?ticket.room, "joined");
+                    debug!(connection = to.number(), room = %Personal(&ticket.room), "joined");
                 }
                 Event::Resumed { ticket, .. } => {
-                    debug!(connection = to.number(), room = ?ticket.room, "resumed");
+                    debug!(connection = to.number(), room = %Personal(&ticket.room), "resumed");
                 }
                 Event::Refused { why, .. } => debug!(connection = to.number(), %why, "refused"),
                 _ => {}

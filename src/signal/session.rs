@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
-use tracing::{Instrument as _, debug, debug_span};
+use tracing::{Instrument as _, debug, info_span};
 
 use super::core::{Event, MEMBER_ID_MAX, Ticket};
 use super::dialect::{Dialect, Malformed, Request, native};
@@ -32,6 +32,8 @@ use super::stats::Stats;
 use crate::config::settings;
 use crate::net::clock;
 use crate::shutdown::Drain;
+use crate::telemetry::log::Client;
+use crate::telemetry::repeats::{Repeated, note};
 
 use bucket::Bucket;
 use collider::Socket;
@@ -86,14 +88,25 @@ where
     let Some(connection) = connection else {
         return farewell::say(socket, dialect, End::Restart).await;
     };
-    let span = debug_span!("signaling", connection = connection.id().number());
+    // Of its own, whatever connection it came over: that one's is over by now.
+    let span = info_span!(
+        parent: None,
+        "session",
+        connection = connection.id().number(),
+        client = %Client(visitor.peer),
+        ?dialect,
+    );
+    let ip = visitor.peer.ip();
     async {
-        debug!(peer = %visitor.peer, ?dialect, "connected");
+        debug!("connected");
         let mut session = Session::new(socket, visitor, &hub, &connection);
         let end = session.serve().await;
         debug!(%end, "ending");
         if let Some(counter) = end.counter(hub.stats()) {
             Stats::add(counter);
+        }
+        if let Some(repeated) = end.repeated() {
+            note(repeated, ip);
         }
         session.apprtc.close(&end);
         session.guest = None;
@@ -377,9 +390,16 @@ where
         }
     }
 
+    /// Somebody came without what it takes.
+    fn denied(&self) {
+        Stats::add(&self.hub.stats().denied);
+        note(Repeated::NotAdmitted, self.visitor.peer.ip());
+    }
+
     async fn text(&mut self, text: Utf8Bytes, now: std::time::Instant) -> Result<(), End> {
         let Ok(request) = self.understand(&text) else {
             Stats::add(&self.hub.stats().malformed);
+            note(Repeated::MalformedMessage, self.visitor.peer.ip());
             if !self.malformed.take(now) {
                 return Err(End::Malformed);
             }
@@ -401,7 +421,7 @@ where
                 match reception.admit(dialect, &room, member, token) {
                     Ok((member, terms)) => connection.join(room, member, terms).await,
                     Err(why) => {
-                        Stats::add(&self.hub.stats().denied);
+                        self.denied();
                         deny(connection, dialect, &why).await
                     }
                 }
@@ -409,7 +429,7 @@ where
             Request::Resume { ticket, received } => match self.hub.reception().ticket(&ticket) {
                 Ok(ticket) => connection.resume(ticket, received).await,
                 Err(why) => {
-                    Stats::add(&self.hub.stats().denied);
+                    self.denied();
                     deny(connection, dialect, &why).await
                 }
             },
@@ -474,6 +494,16 @@ impl From<Cut> for End {
 }
 
 impl End {
+    /// How the log calls it, where many of it say more than one.
+    fn repeated(&self) -> Option<Repeated> {
+        match self {
+            Self::Stuck | Self::TooSlow => Some(Repeated::TooSlow),
+            Self::TooFast => Some(Repeated::TooFast),
+            Self::Silent => Some(Repeated::Silent),
+            _ => None,
+        }
+    }
+
     /// What counts ends of this kind.
     fn counter<'a>(&self, stats: &'a Stats) -> Option<&'a AtomicU64> {
         match self {

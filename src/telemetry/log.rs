@@ -1,11 +1,13 @@
 //! The log: set up once, for people, for machines, or as the short lines of `callbox try`.
 //!
 //! Lines go to standard error, so that what a command prints stays clean. Client addresses go
-//! through [`Client`], which shortens them unless the operator said otherwise.
+//! through [`Client`], names through [`Personal`], which shorten and hide them unless the operator
+//! said otherwise. What comes by the thousand goes through [`super::repeats`].
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -40,7 +42,14 @@ pub enum Audience {
 
 /// Sends `tracing` events, and those of crates that use `log`, to standard error.
 pub fn init(settings: &Log, audience: Audience) -> Result<(), Error> {
-    let filter = EnvFilter::builder().parse(&settings.level)?;
+    let mut filter = EnvFilter::builder().parse(&settings.level)?;
+    if settings.privacy {
+        // What these have to say at finer levels is the bytes and headers of the clients.
+        for library in ["tungstenite", "tokio_tungstenite", "h2", "hyper", "rustls"] {
+            filter = filter.add_directive(format!("{library}=info").parse()?);
+        }
+    }
+    set_private(settings.privacy);
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -59,11 +68,64 @@ pub fn init(settings: &Log, audience: Audience) -> Result<(), Error> {
     Ok(())
 }
 
-/// A client's address as the log may show it. The flag is `log.privacy`.
+/// Whether the log keeps to itself who people are. As global as the log.
+static PRIVATE: AtomicBool = AtomicBool::new(true);
+
+/// Whether addresses are shortened and names left out: `log.privacy`.
+pub fn is_private() -> bool {
+    PRIVATE.load(Ordering::Relaxed)
+}
+
+/// Changes what [`is_private`] says.
+pub fn set_private(private: bool) {
+    PRIVATE.store(private, Ordering::Relaxed);
+}
+
+/// A client's address as the log may show it.
 #[derive(Clone, Copy, Debug)]
-pub struct Client<A>(pub A, pub bool);
+pub struct Client<A>(pub A);
+
+impl Client<IpAddr> {
+    /// The network of the address, whatever the operator said.
+    pub fn prefix(self) -> impl fmt::Display {
+        Shown(self.0, true)
+    }
+}
 
 impl fmt::Display for Client<IpAddr> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Shown(self.0, is_private()).fmt(f)
+    }
+}
+
+impl fmt::Display for Client<SocketAddr> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Shown(self.0, is_private()).fmt(f)
+    }
+}
+
+/// What says who somebody is, or what they call themselves: a room, a member, a user.
+#[derive(Clone, Copy, Debug)]
+pub struct Personal<T>(pub T);
+
+/// What somebody calls themselves, for a page or a line: nothing while that is private.
+pub fn personal(name: String) -> Option<String> {
+    (!is_private()).then_some(name)
+}
+
+impl<T: fmt::Debug> fmt::Display for Personal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match is_private() {
+            true => f.write_str("(private)"),
+            false => self.0.fmt(f),
+        }
+    }
+}
+
+/// An address, shortened or not.
+struct Shown<A>(A, bool);
+
+impl fmt::Display for Shown<IpAddr> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.to_canonical(), self.1) {
             (ip, false) => ip.fmt(f),
@@ -79,11 +141,11 @@ impl fmt::Display for Client<IpAddr> {
     }
 }
 
-impl fmt::Display for Client<SocketAddr> {
+impl fmt::Display for Shown<SocketAddr> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
             // The port narrows an address down again.
-            true => Client(self.0.ip(), true).fmt(f),
+            true => Shown(self.0.ip(), true).fmt(f),
             false => SocketAddr::new(self.0.ip().to_canonical(), self.0.port()).fmt(f),
         }
     }
@@ -171,7 +233,7 @@ mod tests {
     fn addresses_are_shortened_and_lose_their_port() {
         let client = |text: &str, privacy| {
             let address: SocketAddr = text.parse().unwrap();
-            Client(address, privacy).to_string()
+            Shown(address, privacy).to_string()
         };
         assert_eq!(client("203.0.113.77:5000", true), "203.0.113.0/24");
         assert_eq!(client("203.0.113.77:5000", false), "203.0.113.77:5000");

@@ -138,7 +138,7 @@ impl Source for Process {
         page.gauge(
             "draining",
             "1 once no new callers are taken, because the process is about to end.",
-            f64::from(u8::from(self.drain.is_begun())),
+            f64::from(u8::from(self.drain.is_announced())),
         );
     }
 }

@@ -15,6 +15,7 @@ pub mod discovery;
 pub mod host;
 mod icmp;
 pub mod nonce;
+mod notice;
 pub mod policy;
 pub mod pool;
 pub mod quota;
@@ -22,6 +23,7 @@ mod reply;
 mod requests;
 pub mod server;
 pub mod stats;
+mod summary;
 pub mod timers;
 
 pub use auth::Credentials;
@@ -29,11 +31,13 @@ pub use connections::ConnectionId;
 pub use discovery::Discovery;
 pub use host::{BindError, ConnectError, EndReason, Event, Host};
 pub use icmp::IcmpError;
+pub use notice::Notice;
 pub use policy::{Policy, Rule, Verdict};
 pub use pool::Pool;
 pub use requests::Direction;
 pub use server::{Action, Config, Header, Incoming, Link, Now, Origin, RelayId, Server, Transport};
 pub use stats::{Answers, ByTransport, Stats, Traffic};
+pub use summary::Summary;
 
 #[cfg(test)]
 mod tests;

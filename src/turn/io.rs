@@ -11,6 +11,7 @@ mod mailbox;
 mod metrics;
 mod outbox;
 mod peers;
+mod sessions;
 mod sockets;
 mod stream;
 mod worker;
@@ -33,6 +34,7 @@ use mailbox::{Mail, Mailbox};
 use metrics::Shown;
 
 pub use metrics::TurnMetrics;
+pub use sessions::{Busy, NotAnId, Place, Session, SessionId, SessionTable};
 
 /// Everything that the workers are started with.
 #[derive(Debug)]
@@ -45,8 +47,6 @@ pub struct Plan {
     pub pool: Pool,
     /// Bound listening sockets: one set a worker, all sets alike.
     pub listeners: Vec<Vec<UdpSocket>>,
-    /// Whether client addresses are shortened in the log.
-    pub privacy: bool,
 }
 
 /// The running workers.
@@ -87,7 +87,6 @@ pub fn start(plan: Plan) -> io::Result<Workers> {
             directory: directory.clone(),
             pool: pool.clone(),
             stats: stats.clone(),
-            privacy: plan.privacy,
             now: clock::now(),
         })?;
         workers.threads.push(
@@ -154,6 +153,11 @@ impl Workers {
     /// The numbers of all workers, for the metrics page.
     pub fn metrics(&self) -> TurnMetrics {
         TurnMetrics::new(self.stats.clone(), self.pool.clone())
+    }
+
+    /// The allocations of all workers.
+    pub fn sessions(&self) -> SessionTable {
+        SessionTable::new(self.mailboxes.clone())
     }
 
     /// What each worker has counted, as of its last round.

@@ -73,7 +73,7 @@ const TABLE: &[Row] = &[
     module(1, "cluster", &["net", "net::clock", "shutdown"]),
     module(1, "assets", &["net::clock"]),
     module(1, "config", &[]),
-    module(1, "telemetry", &["shutdown"]),
+    module(1, "telemetry", &["net::clock", "shutdown"]),
     module(1, "shutdown", &[]),
     // 2: drivers.
     module(2, "turn", &[]),

@@ -82,7 +82,6 @@ impl Site {
             relay_bind: [Some(LOCALHOST), None],
             pool: Pool::new(relays, Quota::new(0, 0)),
             listeners: sockets.into_iter().map(|socket| vec![socket]).collect(),
-            privacy: true,
         })
         .unwrap();
         Self {

@@ -20,6 +20,7 @@ use crate::http::body::Answer;
 use crate::http::serve::{Client, Metered, Reply};
 use crate::net::clock;
 use crate::net::prefixed::Prefixed;
+use crate::telemetry::log::Client as Shown;
 
 /// Bytes that may be under way in one direction.
 const PIECE: usize = 8 * 1024;
@@ -39,7 +40,7 @@ where
     let application = hyper::upgrade::on(&mut answered);
     let protocol = answered.headers().get(UPGRADE).cloned();
     let (drain, slot) = (client.drain.clone(), client.slot.clone());
-    let span = tracing::info_span!("tunnel", peer = %client.peer);
+    let span = tracing::info_span!("tunnel", client = %Shown(client.peer));
     let tunnel = async move {
         let both = tokio::try_join!(visitor, application);
         drop(line);

@@ -78,6 +78,8 @@ pub struct ConnectError;
 pub enum Event<'a> {
     /// An allocation was made.
     Allocated {
+        /// Its place; taken again by another once this one has ended.
+        slot: u32,
         /// The client's transport address.
         client: SocketAddr,
         /// How the client speaks to us.
@@ -89,6 +91,8 @@ pub enum Event<'a> {
     },
     /// An allocation is over.
     Ended {
+        /// Its place.
+        slot: u32,
         /// The client's transport address.
         client: SocketAddr,
         /// How the client spoke to us.

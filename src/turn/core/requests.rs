@@ -18,6 +18,7 @@ use super::allocation::{ChannelError, MAX_PERMISSIONS, Reach};
 use super::auth::{Authenticated, PASSWORD_ALGORITHMS, Refusal};
 use super::host::{EndReason, Host};
 use super::nonce::Form;
+use super::notice::Notice;
 use super::policy::{Rule, Verdict};
 use super::pool::index;
 use super::reply;
@@ -121,6 +122,7 @@ impl Server {
             ),
             Err(code) => {
                 self.count_error(request, code);
+                self.notice = Notice::of_code(code);
                 let seal = Some((&auth.key, auth.seal));
                 reply::error(request, code, exchange.answer, seal, |_| {})
             }
@@ -143,6 +145,7 @@ impl Server {
         if !self.may_answer(now, origin) {
             return Action::Nothing;
         }
+        self.notice = Some(Notice::of_refusal(refusal, request));
         let limit = match origin.transport {
             Transport::Udp => MAX_AMPLIFICATION * request.as_bytes().len(),
             // An address that finished a handshake is not forged.
@@ -181,6 +184,7 @@ impl Server {
             return Action::Nothing;
         }
         self.count_error(request, ErrorCode::BadRequest);
+        self.notice = Some(Notice::Malformed);
         reply::error(request, ErrorCode::BadRequest, answer, None, |_| {})
     }
 
@@ -192,6 +196,7 @@ impl Server {
         let may = self.limiter.allow(origin.client.ip(), now.instant);
         if !may {
             self.stats.unanswered += 1;
+            self.notice = Some(Notice::Unanswered);
         }
         may
     }

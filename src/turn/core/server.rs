@@ -17,6 +17,7 @@ use super::connections::{ConnectionId, Connections};
 use super::data::Indications;
 use super::discovery::Discovery;
 use super::host::{EndReason, Event, Host};
+use super::notice::Notice;
 use super::policy::Policy;
 use super::pool::index;
 use super::stats::Stats;
@@ -69,6 +70,17 @@ pub enum Transport {
     Tls,
 }
 
+impl Transport {
+    /// How logs and numbers call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
 /// Where answers to a client go; with the client's address, the 5-tuple of RFC 8656.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Link {
@@ -110,7 +122,8 @@ impl Origin {
 pub struct RelayId(pub u32);
 
 impl RelayId {
-    pub(super) fn slot(self) -> u32 {
+    /// The place of its allocation.
+    pub fn slot(self) -> u32 {
         self.0 / 2
     }
 
@@ -261,6 +274,7 @@ pub struct Server {
     /// `None`: no allocation relays streams.
     pub(super) connections: Option<Box<Connections>>,
     pub(super) draining: bool,
+    pub(super) notice: Option<Notice>,
 }
 
 /// Buckets a table of the limiter for unauthenticated answers: 128 KiB in all.
@@ -283,6 +297,7 @@ impl Server {
             stats: Stats::default(),
             indications: Indications::new(seed),
             draining: false,
+            notice: None,
         }
     }
 
@@ -379,6 +394,11 @@ impl Server {
         self.due = due;
     }
 
+    /// The place of a client's allocation.
+    pub fn slot_of(&self, link: Link) -> Option<u32> {
+        self.by_link.get(&link).copied()
+    }
+
     /// Whether a client has an allocation.
     pub fn has_allocation(&self, link: Link) -> bool {
         self.by_link.contains_key(&link)
@@ -418,6 +438,7 @@ impl Server {
 
     pub(super) fn malformed(&mut self) -> Action {
         self.stats.malformed += 1;
+        self.notice = Some(Notice::Malformed);
         Action::Nothing
     }
 
@@ -489,6 +510,7 @@ impl Server {
         self.stats.allocations_ended.count(reason);
         if let Some(relayed) = allocation.advertised() {
             host.event(Event::Ended {
+                slot,
                 client: allocation.origin.client,
                 transport: allocation.origin.transport,
                 account,

@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 use crate::net::stream::ClientStream;
 use crate::net::sys;
 
+use super::sessions::{List, Session, SessionId};
+
 /// Letters that wait. Each is a connection, or a round's worth of packets from another worker;
 /// what does not fit is dropped, as any full queue of packets drops.
 const CAPACITY: usize = 1024;
@@ -41,6 +43,10 @@ pub(super) enum Mail {
     Packets(Packets),
     /// No new allocations.
     Drain,
+    /// Somebody wants to see allocations.
+    List(List, oneshot::Sender<Vec<Session>>),
+    /// Somebody wants an allocation to end; the answer: whether there was one.
+    End(SessionId, oneshot::Sender<bool>),
     /// Another process reads the listeners once this is answered.
     HandOver(oneshot::Sender<()>),
     /// Are you there?
@@ -51,11 +57,7 @@ impl Mail {
     fn bytes(&self) -> usize {
         match self {
             Self::Packets(packets) => packets.bytes.len(),
-            Self::Stream(_)
-            | Self::Moved { .. }
-            | Self::Drain
-            | Self::HandOver(_)
-            | Self::Hail(_) => 0,
+            _ => 0,
         }
     }
 }

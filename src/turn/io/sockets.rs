@@ -9,12 +9,12 @@ use aws_lc_rs::rand;
 
 use crate::net::sys::{Interest, Poller};
 use crate::net::udp::DatagramSocket;
-use crate::telemetry::log::Client;
 use crate::turn::core::{BindError, ConnectError, ConnectionId, Event, Host, Pool, RelayId};
 use crate::turn::stun::address::Family;
 
 use super::directory::Directory;
 use super::peers::Peers;
+use super::sessions::Sessions;
 use super::worker::Token;
 use super::worker::hand_over::Left;
 
@@ -33,7 +33,8 @@ pub(super) struct Sockets {
     workers: u16,
     directory: Arc<Directory>,
     pool: Arc<Mutex<Pool>>,
-    privacy: bool,
+    /// Who has an allocation here, as logs and operators know them.
+    pub(super) sessions: Sessions,
 }
 
 /// A relay socket. Its number tells it from an earlier one in the same place.
@@ -51,7 +52,6 @@ impl Sockets {
         relay_bind: [Option<IpAddr>; 2],
         directory: Arc<Directory>,
         pool: Arc<Mutex<Pool>>,
-        privacy: bool,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         for (at, listener) in listeners.iter().enumerate() {
@@ -70,7 +70,7 @@ impl Sockets {
             workers,
             directory,
             pool,
-            privacy,
+            sessions: Sessions::new(worker),
         })
     }
 
@@ -167,7 +167,8 @@ impl Host for Sockets {
         relay: RelayId,
         peer: SocketAddr,
     ) -> Result<(), ConnectError> {
-        self.peers.connect(&self.poller, connection, relay, peer)
+        let span = self.sessions.span(relay.slot());
+        span.in_scope(|| self.peers.connect(&self.poller, connection, relay, peer))
     }
 
     fn disconnect(&mut self, connection: ConnectionId) {
@@ -194,37 +195,6 @@ impl Host for Sockets {
     }
 
     fn event(&mut self, event: Event<'_>) {
-        match event {
-            Event::Allocated {
-                client,
-                transport,
-                relayed,
-                ..
-            } => tracing::info!(
-                client = %Client(client.ip(), self.privacy),
-                ?transport,
-                port = relayed.port(),
-                "relay allocated"
-            ),
-            Event::Ended {
-                client,
-                transport,
-                relayed,
-                reason,
-                to_peers,
-                to_client,
-                ..
-            } => tracing::info!(
-                client = %Client(client.ip(), self.privacy),
-                ?transport,
-                port = relayed.port(),
-                ?reason,
-                sent_packets = to_peers.packets,
-                sent_bytes = to_peers.bytes,
-                received_packets = to_client.packets,
-                received_bytes = to_client.bytes,
-                "relay ended"
-            ),
-        }
+        self.sessions.event(&event);
     }
 }

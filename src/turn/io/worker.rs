@@ -12,13 +12,17 @@ use aws_lc_rs::rand;
 use crate::net::clock;
 use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
 use crate::net::udp::{Arena, DatagramSocket};
+use crate::telemetry::repeats::{Repeated, Tally};
 use crate::turn::core::timers::Wheel;
-use crate::turn::core::{Action, Config, Link, Now, Origin, Pool, RelayId, Server, Transport};
+use crate::turn::core::{
+    Action, Config, Link, Notice, Now, Origin, Pool, RelayId, Server, Transport,
+};
 
 use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::metrics::{Dropped, Shown};
 use super::outbox::{Outbox, Way};
+use super::sessions;
 use super::sockets::Sockets;
 use super::stream::{Buffers, Stream};
 use connections::{Paused, Turned};
@@ -91,7 +95,6 @@ pub(super) struct Parts {
     pub(super) directory: Arc<Directory>,
     pub(super) pool: Arc<Mutex<Pool>>,
     pub(super) stats: Arc<[Mutex<Shown>]>,
-    pub(super) privacy: bool,
     pub(super) now: Instant,
 }
 
@@ -119,6 +122,8 @@ pub(super) struct Worker {
     inbox: Inbox,
     mailboxes: Arc<[Mailbox]>,
     dropped: Dropped,
+    /// What clients do again and again, for the log.
+    repeats: Tally,
     stats: Arc<[Mutex<Shown>]>,
     shown: Instant,
     /// The listeners are another process's by now.
@@ -138,7 +143,6 @@ impl Worker {
             parts.relay_bind,
             parts.directory,
             parts.pool,
-            parts.privacy,
         )?;
         let mail = Token::Mail.encode();
         sockets
@@ -172,6 +176,7 @@ impl Worker {
             inbox: parts.inbox,
             mailboxes: parts.mailboxes,
             dropped: Dropped::default(),
+            repeats: Tally::default(),
             stats: parts.stats,
             shown: parts.now,
             leaving: false,
@@ -208,7 +213,9 @@ impl Worker {
             self.flush(now);
             self.expire(now);
             self.show_stats(now);
+            self.repeats.report(now.instant);
         }
+        self.repeats.flush(now.instant);
         self.core.stop(&mut self.sockets);
         for stream in self.streams.iter_mut().flatten() {
             stream.close();
@@ -228,10 +235,15 @@ impl Worker {
 
     fn timeout(&self, now: Now) -> Option<Duration> {
         let paused = self.paused.until;
-        let next = [self.core.poll_timeout(), self.stream_timers.next(), paused]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let next = [
+            self.core.poll_timeout(),
+            self.stream_timers.next(),
+            paused,
+            self.repeats.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
         Some(next.saturating_duration_since(now.instant))
     }
 
@@ -333,6 +345,10 @@ impl Worker {
             self.answer.as_mut_slice(),
             &mut self.sockets,
         );
+        if let Some(notice) = self.core.poll_notice() {
+            let client = origin.client.ip();
+            self.repeats.count(repeated(notice), client, now.instant);
+        }
         self.perform(action, Some(origin), range.start);
     }
 
@@ -504,6 +520,14 @@ impl Worker {
                     }
                 }
                 Some(Mail::Drain) => self.core.drain(),
+                // Whoever asked may have given up.
+                Some(Mail::List(asked, reply)) => {
+                    let sessions = &self.sockets.sessions;
+                    let _ = reply.send(sessions.list(&self.core, &asked, now.instant));
+                }
+                Some(Mail::End(id, reply)) => {
+                    let _ = reply.send(sessions::end(&mut self.core, &mut self.sockets, id));
+                }
                 Some(Mail::HandOver(done)) => {
                     self.hand_over(now);
                     let _ = done.send(());
@@ -588,6 +612,20 @@ impl Worker {
                 dropped: self.dropped,
             };
         }
+    }
+}
+
+/// How the log calls what the core noticed.
+fn repeated(notice: Notice) -> Repeated {
+    match notice {
+        Notice::Challenged => Repeated::Challenged,
+        Notice::WrongCredentials => Repeated::WrongCredentials,
+        Notice::StaleNonce => Repeated::StaleNonce,
+        Notice::Unanswered => Repeated::Unanswered,
+        Notice::Malformed => Repeated::MalformedPacket,
+        Notice::RefusedPeer => Repeated::RefusedPeer,
+        Notice::UserQuota => Repeated::UserQuota,
+        Notice::NoCapacity => Repeated::NoCapacity,
     }
 }
 

@@ -86,6 +86,7 @@ impl Server {
         };
         if let Some(relayed) = allocation.advertised() {
             host.event(Event::Allocated {
+                slot,
                 client: origin.client,
                 transport: origin.transport,
                 account,

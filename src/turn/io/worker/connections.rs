@@ -104,7 +104,8 @@ impl Worker {
                     io::ErrorKind::WouldBlock => return,
                     _ => {
                         // It would be ready again at once.
-                        tracing::warn!(%error, "cannot accept a peer's connection");
+                        let span = self.sockets.sessions.span(RelayId(relay).slot());
+                        tracing::warn!(parent: &span, %error, "cannot accept a peer's connection");
                         if self
                             .sockets
                             .poller
@@ -136,7 +137,8 @@ impl Worker {
             match added {
                 Ok(()) => self.perform(action, None, 0),
                 Err(error) => {
-                    tracing::debug!(%error, "a peer's connection broke");
+                    let span = self.sockets.sessions.span(id.slot());
+                    tracing::debug!(parent: &span, %error, "a peer's connection broke");
                     self.core.handle_disconnected(connection);
                 }
             }

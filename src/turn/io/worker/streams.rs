@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use tracing::Span;
+
 use crate::net::stream::ClientStream;
 use crate::net::sys::Ready;
 use crate::turn::channel::{self, Frame};
@@ -169,7 +171,9 @@ impl Worker {
             done = self.sockets.poller.modify(stream.as_fd(), token, wants);
         }
         if let Err(error) = done {
-            tracing::debug!(%error, at = ?now.instant, "a client's stream broke");
+            let slot = self.core.slot_of(Link::Stream(at));
+            let span = slot.map_or_else(Span::none, |slot| self.sockets.sessions.span(slot));
+            tracing::debug!(parent: &span, %error, "a client's stream broke");
             self.close_stream(at);
         }
     }
