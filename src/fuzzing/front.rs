@@ -210,7 +210,7 @@ pub fn further_frame(bytes: &[u8]) {
                         .chars()
                         .count()
                         .max(person.user_agent.chars().count())
-                        <= 128
+                        <= 64
                 );
             }
         }

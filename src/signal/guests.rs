@@ -205,4 +205,4 @@ const SUBSCRIBERS: usize = 256;
 const TOPICS_OF_ONE: usize = 256;
 
 /// Who sees everybody come and go: each coming costs the square of it.
-const PEOPLE: usize = 100;
+const PEOPLE: usize = 50;

@@ -176,7 +176,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Characters of a name for people.
-const LONGEST: usize = 128;
+const LONGEST: usize = 64;
 
 #[derive(Serialize)]
 struct Told<'a, T> {
