@@ -13,6 +13,8 @@ pub mod lower;
 pub mod native;
 pub mod peerjs;
 mod scalar;
+#[cfg(test)]
+mod tests;
 pub mod topics;
 
 use std::time::Duration;
