@@ -6,55 +6,56 @@
 
 mod bound;
 mod certificate;
+mod fixed;
 mod hand_over;
 mod leave;
 mod manager;
+mod reload;
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::num::NonZeroU64;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::admin::{self, Panel};
-use crate::assets::{Assets, DirectoryError};
+use crate::assets::DirectoryError;
 use crate::cert::acme::AcmeError;
 use crate::cert::files::FilesError;
 use crate::cert::self_signed::SelfSignedError;
 use crate::cert::status::Status;
 use crate::cli::try_call;
 use crate::config::Settings;
-use crate::config::settings::{self, Auth};
-use crate::front::{self, Listener, TlsError};
+use crate::config::settings;
+use crate::front::{self, TlsError};
 use crate::http::{self, Services};
-use crate::ice::{Endpoints, Issuer};
-use crate::limit::SharedRate;
+use crate::ice::Endpoints;
 use crate::net::inherited::{self, Inherited};
 use crate::net::interface::{self, Advertised};
 use crate::net::{clock, listen, sys};
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
-use crate::signal::keyring::{Keyring, KeyringError};
-use crate::signal::reception::Reception;
+use crate::signal::keyring::KeyringError;
 use crate::state::{StateDir, StateError};
+use crate::telemetry::log::Levels;
 use crate::telemetry::metrics::{Metrics, Process};
 use crate::telemetry::repeats;
 use crate::turn;
-use crate::turn::core::auth::MAX_REALM;
+use crate::turn::core::Pool;
 use crate::turn::core::quota::Quota;
-use crate::turn::core::{Config, Credentials, Discovery, Policy, Pool};
 use crate::turn::io::TurnMetrics;
 use bound::Bound;
-use certificate::Supply;
+use fixed::{Fixed, Listening};
 use hand_over::{Offer, Opened};
 use leave::{Newcomers, Signals};
+use reload::{Handles, Reload};
 
 pub use hand_over::Error as HandOverError;
+pub use reload::Source;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -63,8 +64,8 @@ pub struct Plan {
     pub settings: Settings,
     /// How it was started.
     pub mode: Mode,
-    /// What `config` warned of, to be logged.
-    pub warnings: Vec<String>,
+    /// Where they came from, if they are to be read again when they change.
+    pub source: Option<Source>,
 }
 
 /// How the appliance was started.
@@ -135,24 +136,17 @@ pub enum Error {
     System(&'static str, #[source] io::Error),
 }
 
-/// Unauthenticated TURN answers a second to one /24 or /56. Far above what a school behind one
-/// address needs, far below what would make us worth using as a reflector.
-const UNAUTHENTICATED_PER_SECOND: u32 = 1000;
-
-/// How often the files with the keys of tokens are looked at.
-const KEY_INTERVAL: Duration = Duration::from_secs(5);
-
 /// How long the workers may take to leave their sockets to another process.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// Runs until told to end.
-pub async fn run(plan: Plan) -> Result<(), Error> {
+pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
     let Plan {
         settings,
         mode,
-        warnings,
+        source,
     } = plan;
-    for warning in warnings {
+    for warning in source.iter().flat_map(|source| &source.loaded.warnings) {
         tracing::warn!("{warning}");
     }
     raise_file_limit(&settings, mode);
@@ -164,21 +158,15 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         true => hand_over::open(&settings.state_dir).await?,
         false => Opened::alone(StateDir::open(&settings.state_dir)?),
     };
-    let state = Arc::new(state);
-    let advertised = interface::advertised(&settings.external_ip);
-    let local = interface::local();
-    let supply = Supply::new(&settings, &state, &advertised, &local, &provider)?;
-    let certificates = supply.store.clone();
-    let secret = match &settings.turn.secret {
-        Some(secret) => secret.clone(),
-        None => state.secret("turn.secret", 32)?,
-    };
-    let nonce_secret = state.secret("nonce.secret", 32)?;
-    let ticket_secret = state.secret("ticket.secret", 32)?;
+    let fixed = Fixed::new(&settings, Arc::new(state), provider)?;
+    let supply = fixed.supply(&settings)?;
+    let certificates = supply.store();
+    let secret = fixed.secret(&settings)?;
 
     let bound = Bound::new(&settings, mode, &mut inherited, patience).await?;
     let endpoints = bound.endpoints();
     let (udp, listeners) = bound.split(&settings)?;
+    let listening = Listening::new(&settings, endpoints, &listeners, &udp);
 
     let admin = admin_listeners(&settings.admin, mode, &mut inherited)?;
     for left in inherited.left() {
@@ -190,16 +178,8 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     drop(inherited);
 
     let workers = turn::io::start(turn::io::Plan {
-        config: turn_config(
-            &settings,
-            &advertised,
-            &local,
-            secret.expose(),
-            nonce_secret.expose(),
-            &listeners,
-            &udp,
-        ),
-        relay_bind: relay_bind(&advertised, &local),
+        config: fixed.turn(&settings, &listening, &secret, &[]),
+        relay_bind: fixed.relay_bind(),
         pool: Pool::new(
             settings.turn.relay_ports.clone(),
             Quota::new(settings.turn.user_quota, settings.turn.total_quota),
@@ -209,38 +189,18 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     .map_err(|error| Error::System("TURN workers", error))?;
 
     let drain = Drain::new();
-    let assets = match &settings.web.dir {
-        Some(dir) => Assets::directory(dir)?,
-        None => Assets::built_in(),
-    };
-    let reception = Reception::new(
-        &settings.signaling,
-        &ticket_secret,
-        Issuer {
-            secret: secret.clone(),
-            endpoints,
-            ttl: settings.turn.credential_ttl,
-            policy: settings.ice.policy,
-            extra_servers: settings.ice.extra_servers.clone(),
-        },
-        keyring(&settings, &drain)?,
-    );
+    let (keys, certificate) = (drain.child(), drain.child());
+    let keyring = fixed::keyring(&settings)?;
+    fixed::watch_keys(keyring.as_ref(), &keys);
+    let reception = fixed.reception(&settings, &listening, &secret, keyring);
     let hub = Hub::start(&settings.signaling, reception, &drain);
-    let services = Services::new(
-        &settings,
-        http::Parts {
-            assets,
-            hub: hub.clone(),
-            secret,
-            certificates: certificates.clone(),
-            endpoints,
-        },
-    )?;
-    let stats = front::serve(
+    let parts = fixed::parts(&settings, &listening, &secret, &hub, &certificates)?;
+    let services = Services::new(&settings, parts)?;
+    let front = front::serve(
         listeners,
         services.clone(),
         certificates.clone(),
-        provider,
+        Arc::clone(&fixed.provider),
         workers.sink(),
         &settings.front,
         &drain,
@@ -254,15 +214,17 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
     ));
     metrics.add(workers.metrics());
     metrics.add(hub.clone());
-    metrics.add(services);
-    metrics.add(stats);
+    metrics.add(services.clone());
+    metrics.add(Arc::clone(front.stats()));
     metrics.add(certificates.status().clone());
+    metrics.add(Arc::clone(&fixed.state));
     let panel = Panel {
         metrics,
         status: status(
             workers.metrics(),
             hub.clone(),
             certificates.status().clone(),
+            Arc::clone(&fixed.state),
             drain.clone(),
         ),
         begin_drain: Box::new({
@@ -272,14 +234,39 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
         token: settings.admin.token.clone(),
     };
     let admin = admin::serve(admin, panel, &drain);
-    supply.run(&drain);
+    let told = Arc::new(Notify::new());
+    supply.run(certificates.clone(), &told, &certificate);
     let offer = match is_activated {
-        true => Offer::new(state.path()),
+        true => Offer::new(fixed.state.path()),
         false => Offer::none(),
     };
-    manager::watch(workers.pulse(), hub.clone(), &drain);
-    announce(mode, settings.host.first(), &advertised, endpoints);
+    manager::watch(workers.remote(), hub.clone(), &drain);
+    announce(mode, settings.host.first(), &fixed.advertised, endpoints);
     manager::ready();
+
+    let state = Arc::clone(&fixed.state);
+    let patience = Arc::new(ArcSwap::from_pointee(settings.drain_timeout));
+    let reload = Reload {
+        running: settings,
+        patience: Arc::clone(&patience),
+        fixed,
+        listening,
+        secret,
+        former: Vec::new(),
+        handles: Handles {
+            hub: hub.clone(),
+            services,
+            front,
+            workers: workers.remote(),
+            certificates,
+            levels,
+        },
+        told,
+        keys,
+        certificate,
+        drain: drain.clone(),
+    };
+    reload.run(source)?;
 
     let mut newcomers = Newcomers::Refused;
     tokio::select! {
@@ -299,7 +286,7 @@ pub async fn run(plan: Plan) -> Result<(), Error> {
             newcomers = Newcomers::Elsewhere;
         }
     }
-    let patience = settings.drain_timeout;
+    let patience = **patience.load();
     leave::run(&drain, &workers, &hub, patience, newcomers, &mut signals).await;
     workers.stop();
     repeats::flush();
@@ -378,6 +365,7 @@ fn status(
     turn: TurnMetrics,
     hub: Hub,
     certificate: Status,
+    state: Arc<StateDir>,
     drain: Drain,
 ) -> Box<dyn Fn() -> (serde_json::Value, bool) + Send + Sync> {
     let started = clock::now();
@@ -391,6 +379,7 @@ fn status(
             "draining": drain.is_announced(),
             "uptime_seconds": clock::now().duration_since(started).as_secs(),
             "certificate": certificate.snapshot().to_json(),
+            "state": { "unwritten_files": state.unwritten() },
             "turn": { "allocations": turn.allocations() },
             "signaling": {
                 "connections": signaling.connections,
@@ -400,112 +389,6 @@ fn status(
         });
         (status, ready)
     })
-}
-
-fn turn_config(
-    settings: &Settings,
-    advertised: &Advertised,
-    local: &[IpAddr],
-    secret: &[u8],
-    nonce_secret: &[u8],
-    listeners: &[Listener],
-    udp: &[Vec<UdpSocket>],
-) -> Config {
-    let turn = &settings.turn;
-    let users = turn
-        .static_users
-        .iter()
-        .map(|user| (user.username.clone(), user.password.expose().to_vec()));
-    let own: BTreeSet<IpAddr> = local.iter().copied().chain(advertised.iter()).collect();
-    // UDP and TCP listen on the same ports.
-    let ports: BTreeSet<u16> = listeners
-        .iter()
-        .filter_map(|listener| Some(listener.socket.local_addr().ok()?.port()))
-        .chain(turn.listen.iter().map(SocketAddr::port))
-        .collect();
-    Config {
-        credentials: Arc::new(Credentials::new(
-            &realm(settings),
-            secret,
-            nonce_secret,
-            users,
-        )),
-        policy: Arc::new(Policy::new(
-            turn.allow_peers.clone(),
-            turn.deny_peers.clone(),
-            own.into_iter().collect(),
-            ports.into_iter().collect(),
-        )),
-        advertised: [advertised.v4.map(IpAddr::V4), advertised.v6.map(IpAddr::V6)],
-        bound: behind_nat(advertised, local),
-        max_bps_per_allocation: turn.max_bps_per_allocation,
-        total_rate: NonZeroU64::new(turn.max_bps).map(|rate| {
-            let rate = || SharedRate::new(rate, clock::now());
-            Arc::new([rate(), rate()])
-        }),
-        unauthenticated_per_second: UNAUTHENTICATED_PER_SECOND,
-        discovery: turn.discovery.then(|| Arc::new(discovery(udp))),
-        classic_stun: turn.classic_stun,
-        tcp_relays: turn.tcp_relays,
-    }
-}
-
-/// The keys of tokens, if joining needs one.
-fn keyring(settings: &Settings, drain: &Drain) -> Result<Option<Arc<Keyring>>, Error> {
-    let Auth::Token(files) = &settings.signaling.auth else {
-        return Ok(None);
-    };
-    let keyring = Arc::new(Keyring::open(files)?);
-    let (watch, end) = (Arc::clone(&keyring).watch(KEY_INTERVAL), drain.clone());
-    drain.spawn(async move {
-        tokio::select! {
-            () = watch => {}
-            () = end.begun() => {}
-        }
-    });
-    Ok(Some(keyring))
-}
-
-/// Every worker has the same listening sockets.
-fn discovery(udp: &[Vec<UdpSocket>]) -> Discovery {
-    let sockets = udp.first().map(Vec::as_slice).unwrap_or_default();
-    let addresses = sockets.iter().map(UdpSocket::local_addr);
-    Discovery::new(&addresses.collect::<Result<Vec<_>, _>>().unwrap_or_default())
-}
-
-/// The configured realm, else the first name, unless it is too long for a small 401.
-fn realm(settings: &Settings) -> String {
-    let name = settings.host.first().filter(|name| name.len() <= MAX_REALM);
-    let realm = settings.turn.realm.as_ref().or(name);
-    realm.map_or_else(|| "callbox".to_owned(), String::clone)
-}
-
-/// Relay sockets are bound to the advertised address where it is this machine's, so that peers see
-/// it; behind a 1:1 NAT to any.
-fn relay_bind(advertised: &Advertised, local: &[IpAddr]) -> [Option<IpAddr>; 2] {
-    let any = [
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    ];
-    let ips = [advertised.v4.map(IpAddr::V4), advertised.v6.map(IpAddr::V6)];
-    let [v4, v6] = ips;
-    [(v4, any[0]), (v6, any[1])]
-        .map(|(ip, any)| ip.map(|ip| if local.contains(&ip) { ip } else { any }))
-}
-
-/// Behind a 1:1 NAT our relays are also known by the machine's own address.
-fn behind_nat(advertised: &Advertised, local: &[IpAddr]) -> [Option<IpAddr>; 2] {
-    let own = |ip: Option<IpAddr>, v4: bool| {
-        let ip = ip.filter(|ip| !local.contains(ip))?;
-        local
-            .iter()
-            .find(|own| own.is_ipv4() == v4 && !own.is_loopback() && **own != ip)
-            .copied()
-    };
-    [
-        own(advertised.v4.map(IpAddr::V4), true),
-        own(advertised.v6.map(IpAddr::V6), false),
-    ]
 }
 
 fn announce(mode: Mode, name: Option<&String>, advertised: &Advertised, endpoints: Endpoints) {

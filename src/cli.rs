@@ -8,7 +8,7 @@ use std::thread;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{self, Mode, Plan};
+use crate::app::{self, Mode, Plan, Source};
 use crate::config::{self, Loaded};
 use crate::telemetry::log::{self, Audience};
 
@@ -115,13 +115,14 @@ impl Failure {
 }
 
 fn serve(configuration: &Configuration) -> Result<(), Failure> {
-    let Loaded {
-        settings, warnings, ..
-    } = configuration.load()?;
+    let loaded = configuration.load()?;
     run(Plan {
-        settings,
+        settings: loaded.settings.clone(),
         mode: Mode::Serve,
-        warnings,
+        source: Some(Source {
+            named: configuration.file.clone(),
+            loaded,
+        }),
     })
 }
 
@@ -131,7 +132,7 @@ fn try_call(arguments: &try_call::Arguments) -> Result<(), Failure> {
     run(Plan {
         settings,
         mode: Mode::Try,
-        warnings: Vec::new(),
+        source: None,
     })
 }
 
@@ -141,7 +142,7 @@ fn run(plan: Plan) -> Result<(), Failure> {
         Mode::Serve => Audience::Operator,
         Mode::Try => Audience::Terminal,
     };
-    log::init(&plan.settings.log, audience).map_err(anyhow::Error::from)?;
+    let levels = log::init(&plan.settings.log, audience).map_err(anyhow::Error::from)?;
     // Packets have threads of their own; what is left for the runtime is connections that mostly
     // wait, and each thread more costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -153,7 +154,7 @@ fn run(plan: Plan) -> Result<(), Failure> {
         .build()
         .map_err(anyhow::Error::from)?;
     runtime
-        .block_on(app::run(plan))
+        .block_on(app::run(plan, levels))
         .map_err(anyhow::Error::from)?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! other in `load`.
 
 mod build;
+pub mod change;
 mod consistency;
 mod document;
 mod effective;

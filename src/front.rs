@@ -14,6 +14,7 @@ mod tls;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use tokio::net::TcpListener;
 
@@ -68,7 +69,7 @@ struct Door {
     tls: tls::Configs,
     services: Services,
     sink: TurnSink,
-    settings: settings::Front,
+    settings: Arc<ArcSwap<settings::Front>>,
     drain: Drain,
     stats: Arc<Stats>,
     /// Of balancers that do not say who is calling.
@@ -84,13 +85,14 @@ pub fn serve(
     sink: TurnSink,
     settings: &settings::Front,
     drain: &Drain,
-) -> Result<Arc<Stats>, TlsError> {
+) -> Result<Serving, TlsError> {
     let stats = Arc::new(Stats::default());
+    let current = Arc::new(ArcSwap::from_pointee(settings.clone()));
     let door = Arc::new(Door {
         tls: tls::Configs::new(certificates, provider)?,
         services,
         sink,
-        settings: settings.clone(),
+        settings: Arc::clone(&current),
         drain: drain.clone(),
         stats: Arc::clone(&stats),
         complaint: accept::Rarely::default(),
@@ -99,5 +101,31 @@ pub fn serve(
     for listener in listeners {
         drain.spawn(accept::run(listener, Arc::clone(&door), permits.clone()));
     }
-    Ok(stats)
+    Ok(Serving {
+        stats,
+        settings: current,
+        permits,
+    })
+}
+
+/// A front door that is open.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    stats: Arc<Stats>,
+    settings: Arc<ArcSwap<settings::Front>>,
+    permits: accept::Permits,
+}
+
+impl Serving {
+    /// What has happened so far.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Other deadlines, limits and balancers, for whoever comes from now on.
+    pub fn apply(&self, settings: &settings::Front) {
+        self.permits
+            .limit(settings.max_connections, settings.max_per_ip);
+        self.settings.store(Arc::new(settings.clone()));
+    }
 }

@@ -28,11 +28,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderMap, HeaderValue, InvalidHeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::sync::CancellationToken;
 
 use self::authority::Authority;
 use self::body::Answer;
@@ -56,11 +58,17 @@ pub use self::activity::Limits;
 pub use self::redirect::To;
 pub use self::serve::{Client, http1, http2, plain, websockets};
 
-/// Everything that answers a request. Clones share it.
+/// Everything that answers a request. Clones share it; settings may change between two connections,
+/// not within one.
 #[derive(Clone)]
 pub struct Services {
     inner: Arc<Inner>,
+    latest: Arc<ArcSwap<Inner>>,
 }
+
+/// What [`Services`] will be when it is installed.
+#[derive(Debug)]
+pub struct Prepared(Inner);
 
 /// The parts that do not come from the configuration.
 #[derive(Debug)]
@@ -130,7 +138,15 @@ struct Inner {
     websocket_limiter: Mutex<PrefixLimiter>,
     join_limiter: Mutex<PrefixLimiter>,
     started: Instant,
-    stats: Stats,
+    stats: Arc<Stats>,
+    /// Other settings are in force: who comes again is to come over another connection.
+    retired: CancellationToken,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
 }
 
 impl Inner {
@@ -156,9 +172,51 @@ const CONNECTION_BURST: u32 = 10;
 impl Services {
     /// Puts the parts together.
     pub fn new(settings: &Settings, parts: Parts) -> Result<Self, InvalidPolicy> {
+        let inner = Inner::new(settings, parts, Arc::default(), clock::now())?;
+        let inner = Arc::new(inner);
+        Ok(Self {
+            latest: Arc::new(ArcSwap::new(Arc::clone(&inner))),
+            inner,
+        })
+    }
+
+    /// The same with the settings that are in force now.
+    pub fn latest(&self) -> Self {
+        Self {
+            inner: self.latest.load_full(),
+            latest: Arc::clone(&self.latest),
+        }
+    }
+
+    /// Puts other parts together, or says why that cannot be done. Nothing changes yet.
+    pub fn prepare(&self, settings: &Settings, parts: Parts) -> Result<Prepared, InvalidPolicy> {
+        let (stats, started) = (Arc::clone(&self.inner.stats), self.inner.started);
+        Inner::new(settings, parts, stats, started).map(Prepared)
+    }
+
+    /// Serves whoever comes from now on in another way. Connections that are there answer what they
+    /// have been asked and end; WebSockets stay.
+    pub fn install(&self, prepared: Prepared) {
+        let before = self.latest.swap(Arc::new(prepared.0));
+        before.retired.cancel();
+    }
+
+    /// What has happened so far.
+    pub fn stats(&self) -> &Stats {
+        &self.inner.stats
+    }
+}
+
+impl Inner {
+    fn new(
+        settings: &Settings,
+        parts: Parts,
+        stats: Arc<Stats>,
+        started: Instant,
+    ) -> Result<Self, InvalidPolicy> {
         let connections = settings.signaling.prefix_connections_per_second;
         let policy = Policy::new(settings.web.csp.as_deref(), parts.assets.is_built_in())?;
-        let inner = Inner {
+        Ok(Self {
             assets: parts.assets,
             hub: parts.hub,
             secret: parts.secret,
@@ -197,19 +255,14 @@ impl Services {
                 connections.saturating_mul(CONNECTION_BURST),
                 connections,
             )),
-            started: clock::now(),
-            stats: Stats::default(),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
+            started,
+            stats,
+            retired: CancellationToken::new(),
         })
     }
+}
 
-    /// What has happened so far.
-    pub fn stats(&self) -> &Stats {
-        &self.inner.stats
-    }
-
+impl Services {
     /// Answers one request that came over TLS on a connection of type `I`.
     async fn respond<I>(&self, request: Request<Incoming>, client: &Client) -> Reply
     where

@@ -22,6 +22,16 @@ impl Drain {
         Self::default()
     }
 
+    /// For a part that may end before the rest: to announce, begin or finish the child leaves the
+    /// parent alone, and the other way round it does not.
+    pub fn child(&self) -> Self {
+        Self {
+            announced: self.announced.child_token(),
+            token: self.token.child_token(),
+            tasks: self.tasks.clone(),
+        }
+    }
+
     /// Spawns a task that [`Drain::finish`] waits for.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where

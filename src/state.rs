@@ -4,12 +4,14 @@
 //! What the files mean is their owners' business.
 
 mod lasting;
+mod metrics;
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 
@@ -70,8 +72,17 @@ pub enum StateError {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Held locked for as long as we may write; `None` when opened for reading.
-    lock: Mutex<Option<File>>,
+    rights: Mutex<Rights>,
+    /// What a full or read-only disk did not take: good until the process ends.
+    unwritten: Mutex<HashMap<String, Vec<u8>>>,
+}
+
+/// What this process may do with the directory.
+#[derive(Debug)]
+enum Rights {
+    Read,
+    /// With the lock that says so, unless the disk has no place for it.
+    Write(#[expect(dead_code, reason = "held, not used")] Option<File>),
 }
 
 /// More than any file of ours has; a larger one is not ours.
@@ -86,45 +97,35 @@ impl StateDir {
             path: path.clone(),
             source,
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(directory)?;
-        let mode = fs::metadata(&path).map_err(directory)?.permissions().mode();
-        if mode & 0o002 != 0 {
-            tracing::warn!(
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        if let Err(error) = made {
+            if !takes_nothing(&error) {
+                return Err(directory(error));
+            }
+            tracing::error!(path = %path.display(), %error, "nothing is kept: {MEMORY_ONLY}");
+        }
+        match fs::metadata(&path) {
+            Ok(data) if data.permissions().mode() & 0o002 != 0 => tracing::warn!(
                 path = %path.display(),
                 "anybody on this machine can replace the files of the state directory; chmod o-w it"
-            );
+            ),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(directory(error)),
         }
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK_NAME))
-            .map_err(directory)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Without the pid the message is poorer, not wrong.
-                let _ = (&lock).take(32).read_to_string(&mut holder);
-                return Err(StateError::InUse {
-                    pid: holder.trim().parse().ok(),
-                    path,
-                });
+        let lock = match lock(&path.join(LOCK_NAME)) {
+            Ok(lock) => Some(lock),
+            Err(Locked::Held(pid)) => return Err(StateError::InUse { pid, path }),
+            Err(Locked::Failed(error)) if takes_nothing(&error) => {
+                tracing::error!(path = %path.display(), %error, "cannot be locked: {MEMORY_ONLY}");
+                None
             }
-            Err(TryLockError::Error(source)) => return Err(directory(source)),
-        }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(directory)?;
+            Err(Locked::Failed(error)) => return Err(directory(error)),
+        };
         Ok(Self {
             path,
-            lock: Mutex::new(Some(lock)),
+            rights: Mutex::new(Rights::Write(lock)),
+            unwritten: Mutex::default(),
         })
     }
 
@@ -134,7 +135,8 @@ impl StateDir {
         match fs::read_dir(&path) {
             Ok(_) => Ok(Self {
                 path,
-                lock: Mutex::default(),
+                rights: Mutex::new(Rights::Read),
+                unwritten: Mutex::default(),
             }),
             Err(source) => Err(StateError::Directory { path, source }),
         }
@@ -147,8 +149,28 @@ impl StateDir {
 
     /// Leaves the directory to another process; from now on this one only reads.
     pub fn release(&self) {
-        let lock = &self.lock;
-        *lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.rights.lock().unwrap_or_else(PoisonError::into_inner) = Rights::Read;
+    }
+
+    /// How many files are in memory only, because the disk is full or read-only.
+    pub fn unwritten(&self) -> usize {
+        self.memory().len()
+    }
+
+    /// Writes those, if the disk takes them by now.
+    pub fn persist(&self) {
+        let waiting: Vec<_> = self.memory().clone().into_iter().collect();
+        for (name, bytes) in waiting {
+            if let Err(error) = self.write_private(&name, &bytes) {
+                tracing::warn!(%error, "still in memory only");
+            }
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, HashMap<String, Vec<u8>>> {
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why what is written here will be lost, if it will.
@@ -158,6 +180,9 @@ impl StateDir {
 
     /// The content of a file, or `None` when there is none.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(bytes) = self.memory().get(name) {
+            return Ok(Some(bytes.clone()));
+        }
         let path = self.path.join(name);
         let mut content = Vec::new();
         let read = match File::open(&path) {
@@ -179,8 +204,8 @@ impl StateDir {
     /// content or the new one is there, never a part.
     pub fn write_private(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
         // Held until the file is there: whoever gives the directory away waits for it.
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock.is_none() {
+        let rights = self.rights.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*rights, Rights::Read) {
             return Err(StateError::ReadOnly {
                 path: self.path.clone(),
             });
@@ -201,10 +226,21 @@ impl StateDir {
             })
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| File::open(&self.path)?.sync_all());
-        written.map_err(|source| {
-            let _ = fs::remove_file(&temporary);
-            StateError::File { path, source }
-        })
+        match written {
+            Ok(()) => {
+                self.memory().remove(name);
+                Ok(())
+            }
+            Err(source) => {
+                let _ = fs::remove_file(&temporary);
+                if !takes_nothing(&source) {
+                    return Err(StateError::File { path, source });
+                }
+                tracing::error!(path = %path.display(), error = %source, "{MEMORY_ONLY}");
+                self.memory().insert(name.to_owned(), bytes.to_vec());
+                Ok(())
+            }
+        }
     }
 
     /// A secret of `bytes` random bytes: made on first use, the same ever after.
@@ -231,6 +267,56 @@ impl StateDir {
         self.write_private(name, format!("{text}\n").as_bytes())?;
         Ok(Secret::new(text))
     }
+}
+
+/// Said when the disk is full or read-only.
+const MEMORY_ONLY: &str = "the disk takes nothing; secrets and certificates that are made now are lost when this process \
+     ends, and with them credentials and seats: make room or make it writable, then send SIGHUP";
+
+/// Full or read-only: no reason not to serve with what there is.
+fn takes_nothing(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        StorageFull | ReadOnlyFilesystem | QuotaExceeded
+    )
+}
+
+/// Why the lock could not be had.
+enum Locked {
+    Held(Option<u32>),
+    Failed(io::Error),
+}
+
+fn lock(path: &Path) -> Result<File, Locked> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .or_else(|error| match takes_nothing(&error) {
+            // One that was made before can be locked all the same.
+            true => File::open(path).map_err(|_| error),
+            false => Err(error),
+        });
+    let mut lock = opened.map_err(Locked::Failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Without the pid the message is poorer, not wrong.
+            let _ = (&lock).take(32).read_to_string(&mut holder);
+            return Err(Locked::Held(holder.trim().parse().ok()));
+        }
+        Err(TryLockError::Error(error)) => return Err(Locked::Failed(error)),
+    }
+    // That it is held is what counts; by whom is for messages.
+    let _ = lock
+        .set_len(0)
+        .and_then(|()| writeln!(lock, "{}", std::process::id()));
+    Ok(lock)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::Error;
@@ -23,9 +22,10 @@ use crate::state::StateDir;
 
 /// Supplies certificates once everything listens.
 pub(super) struct Supply {
-    /// Holds the first one already.
-    pub(super) store: CertStore,
-    hangup: Signal,
+    key: CertifiedKey,
+    source: Source,
+    hosts: Vec<String>,
+    provider: Arc<CryptoProvider>,
     next: Next,
 }
 
@@ -75,19 +75,25 @@ impl Supply {
                 }
             },
         };
-        let store = CertStore::new(key.clone());
-        store.install(key, source, &settings.host, provider);
         Ok(Self {
-            store,
-            hangup: signal(SignalKind::hangup())
-                .map_err(|error| Error::System("signals", error))?,
+            key,
+            source,
+            hosts: settings.host.clone(),
+            provider: Arc::clone(provider),
             next,
         })
     }
 
-    /// Says what is served, and looks for the next one from now on.
-    pub(super) fn run(self, drain: &Drain) {
-        let now = self.store.status().snapshot();
+    /// A store that holds the first one.
+    pub(super) fn store(&self) -> CertStore {
+        CertStore::new(self.key.clone())
+    }
+
+    /// Serves the first one from `store`, says so, and looks for the next one from now on, also
+    /// when `told` to.
+    pub(super) fn run(self, store: CertStore, told: &Arc<Notify>, drain: &Drain) {
+        store.install(self.key, self.source, &self.hosts, &self.provider);
+        let now = store.status().snapshot();
         tracing::info!(
             source = now.source.name(),
             names = now.leaf.names.join(" "),
@@ -100,28 +106,15 @@ impl Supply {
             },
             "certificate"
         );
-        let told = Arc::new(Notify::new());
-        let store = self.store;
         match self.next {
             Next::Nothing => {}
             Next::Files(watch) => {
-                drain.spawn(watch.run(store, Arc::clone(&told), drain.clone()));
+                drain.spawn(watch.run(store, Arc::clone(told), drain.clone()));
             }
             Next::Orders(orders) => {
-                drain.spawn(orders.run(store, Arc::clone(&told), drain.clone()));
+                drain.spawn(orders.run(store, Arc::clone(told), drain.clone()));
             }
         }
-        let mut hangup = self.hangup;
-        let nobody = Arc::strong_count(&told) == 1;
-        drain.spawn_detached(async move {
-            // Without a receiver the signal would end the process.
-            while hangup.recv().await.is_some() {
-                if nobody {
-                    tracing::info!("hangup: there are no certificate files to read again");
-                }
-                told.notify_one();
-            }
-        });
     }
 }
 

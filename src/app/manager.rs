@@ -7,7 +7,7 @@ use sd_notify::NotifyState;
 
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
-use crate::turn::io::Pulse;
+use crate::turn::io::Remote;
 
 /// By how much the manager's patience is extended, again and again while calls end.
 const EXTENSION: Duration = Duration::from_secs(30);
@@ -15,6 +15,14 @@ const EXTENSION: Duration = Duration::from_secs(30);
 /// Everything is bound and served.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
+}
+
+/// The settings are being read again; [`ready`] says that it is done.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "no monotonic clock"),
+    }
 }
 
 /// The end has been announced; `what` is waited for.
@@ -40,7 +48,7 @@ fn tell(states: &[NotifyState<'_>]) {
 
 /// Tells the manager from time to time that every part answers, if it wants to know. A process whose
 /// parts hang is started again by it.
-pub(super) fn watch(workers: Pulse, hub: Hub, drain: &Drain) {
+pub(super) fn watch(workers: Remote, hub: Hub, drain: &Drain) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
@@ -48,7 +56,7 @@ pub(super) fn watch(workers: Pulse, hub: Hub, drain: &Drain) {
     drain.spawn_detached(async move {
         loop {
             tokio::time::sleep(pause).await;
-            let relays = workers.is_felt(pause).await;
+            let relays = workers.answers(pause).await;
             let rooms = tokio::time::timeout(pause, hub.calls()).await.is_ok();
             match relays && rooms {
                 true => tell(&[NotifyState::Watchdog]),

@@ -63,7 +63,7 @@ impl Watch {
                     store.install(key, Source::Files, &self.hosts, &self.provider);
                     tracing::info!(
                         until = status.snapshot().leaf.until(),
-                        "the certificate was read again; other settings need a restart"
+                        "the certificate was read again"
                     );
                 }
                 Err(error) => {

@@ -1,8 +1,11 @@
 //! What is in force, for `callbox check`: every key with its value and origin, secrets redacted.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::file::KEYS;
 use super::load::{Layer, Layers};
 use super::report::Effective;
+use super::secret::Secret;
 use super::settings::{Settings, Tls};
 use super::value::Value;
 
@@ -24,6 +27,7 @@ pub(super) fn effective(layers: &Layers, settings: &Settings) -> Vec<Effective> 
                 _ => "",
             };
             Effective {
+                fingerprint: fingerprint(key.path, value.as_ref(), settings),
                 key: key.path,
                 value: value.map(|value| match key.secret {
                     true => redacted(&value).to_toml(),
@@ -43,6 +47,35 @@ fn computed(path: &str, settings: &Settings) -> Option<Value> {
         "turn.workers" => Some(Value::Number(settings.turn.workers.get() as i128)),
         _ => None,
     }
+}
+
+/// Tells two values apart without keeping them. Of what is read from a file of its own, the content
+/// counts.
+fn fingerprint(path: &str, value: Option<&Value>, settings: &Settings) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.map(Value::to_toml).hash(&mut hasher);
+    match path {
+        "turn.secret" => {
+            let secret = settings.turn.secret.as_ref();
+            secret.map(Secret::expose).hash(&mut hasher);
+        }
+        "turn.static_users" => {
+            for user in &settings.turn.static_users {
+                user.password.expose().hash(&mut hasher);
+            }
+        }
+        "ice.extra_servers" => {
+            for server in &settings.ice.extra_servers {
+                server.credential.expose().hash(&mut hasher);
+            }
+        }
+        "admin.token_file" => {
+            let token = settings.admin.token.as_ref();
+            token.map(Secret::expose).hash(&mut hasher);
+        }
+        _ => {}
+    }
+    hasher.finish()
 }
 
 /// The value with everything that may be a credential replaced.

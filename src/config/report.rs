@@ -59,6 +59,8 @@ impl fmt::Display for Problem {
 /// A key with the value in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
+    /// Differs when the value does, secrets included.
+    pub(super) fingerprint: u64,
     /// `section.name`, or `name` at the top.
     pub key: &'static str,
     /// TOML, secrets redacted. `None`: there is no value, `note` says what happens.

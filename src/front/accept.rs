@@ -57,6 +57,7 @@ pub(super) async fn run(listener: Listener, door: Arc<Door>, permits: Permits) {
         failures = 0;
         let balanced = door
             .settings
+            .load()
             .proxy_protocol
             .iter()
             .any(|network| network.contains(peer.ip()));
@@ -154,12 +155,12 @@ pub(super) enum Shed {
 #[derive(Clone, Debug)]
 pub(super) struct Permits {
     taken: Arc<Mutex<Taken>>,
-    total: usize,
-    per_address: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Taken {
+    most: usize,
+    most_per_address: usize,
     total: usize,
     /// No larger than `total`: an entry goes with its last connection.
     by_address: HashMap<IpAddr, usize>,
@@ -175,22 +176,33 @@ pub(super) struct Permit {
 
 impl Permits {
     pub(super) fn new(total: NonZeroUsize, per_address: NonZeroUsize) -> Self {
+        let taken = Taken {
+            most: total.get(),
+            most_per_address: per_address.get(),
+            total: 0,
+            by_address: HashMap::new(),
+        };
         Self {
-            taken: Arc::default(),
-            total: total.get(),
-            per_address: per_address.get(),
+            taken: Arc::new(Mutex::new(taken)),
         }
+    }
+
+    /// Other limits. Those who are in stay.
+    pub(super) fn limit(&self, total: NonZeroUsize, per_address: NonZeroUsize) {
+        let mut taken = self.lock();
+        taken.most = total.get();
+        taken.most_per_address = per_address.get();
     }
 
     /// A slot for a connection of `peer`, or of somebody who is not known yet.
     pub(super) fn take(&self, peer: Option<IpAddr>) -> Result<Permit, Shed> {
         let mut taken = self.lock();
-        if taken.total >= self.total {
+        if taken.total >= taken.most {
             return Err(Shed::Full);
         }
         let holder = peer.map(holder);
         if let Some(holder) = holder {
-            taken.count(holder, self.per_address)?;
+            taken.count(holder)?;
         }
         taken.total += 1;
         Ok(Permit {
@@ -205,7 +217,8 @@ impl Permits {
 }
 
 impl Taken {
-    fn count(&mut self, holder: IpAddr, limit: usize) -> Result<(), Shed> {
+    fn count(&mut self, holder: IpAddr) -> Result<(), Shed> {
+        let limit = self.most_per_address;
         let count = self.by_address.entry(holder).or_default();
         if *count >= limit {
             return Err(Shed::Address);
@@ -219,9 +232,7 @@ impl Permit {
     /// Counts the connection against the share of `peer`, now that it is known.
     pub(super) fn assign(&mut self, peer: IpAddr) -> Result<(), Shed> {
         let holder = holder(peer);
-        self.permits
-            .lock()
-            .count(holder, self.permits.per_address)?;
+        self.permits.lock().count(holder)?;
         self.holder = Some(holder);
         Ok(())
     }

@@ -87,7 +87,7 @@ async fn welcome(
     alive::watch(&stream);
     let local = canonical(stream.local_addr()?);
     // Reading the first bytes and shaking hands share one deadline: two would be twice as long.
-    let deadline = Instant::from_std(clock::now() + door.settings.handshake_timeout);
+    let deadline = Instant::from_std(clock::now() + door.settings.load().handshake_timeout);
     let mut first = Vec::new();
     if balanced {
         let source = introduction(&mut stream, &mut first, peer, door, deadline).await?;
@@ -114,7 +114,13 @@ async fn welcome(
         Outer::PlainHttp => {
             door.stats.http.fetch_add(1, Ordering::Relaxed);
             let io = Prefixed::new(first, stream);
-            http::plain(io, plain, client(door, peer, permit), door.services.clone()).await;
+            http::plain(
+                io,
+                plain,
+                client(door, peer, permit),
+                door.services.latest(),
+            )
+            .await;
             Ok(())
         }
         Outer::PlainWebSocket => {
@@ -183,7 +189,7 @@ async fn protected(
     permit: Permit,
 ) -> Result<(), Ended> {
     // The handshake proved that there is somebody; their first word has the time of a header.
-    let deadline = Instant::from_std(clock::now() + door.settings.header_timeout);
+    let deadline = Instant::from_std(clock::now() + door.settings.load().header_timeout);
     let alpn = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     let mut first = Vec::new();
     let decided = patiently(door, deadline, async {
@@ -199,7 +205,7 @@ async fn protected(
         Inner::Http1 | Inner::Http2 | Inner::WebSocket => {
             door.stats.http.fetch_add(1, Ordering::Relaxed);
             let io = Prefixed::new(first, tls);
-            let (client, services) = (client(door, peer, permit), door.services.clone());
+            let (client, services) = (client(door, peer, permit), door.services.latest());
             match decided {
                 Inner::Http2 => http::http2(io, client, services).await,
                 Inner::WebSocket => http::websockets(io, client, services).await,

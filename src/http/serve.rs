@@ -218,7 +218,12 @@ async fn drive<C>(
     let (deadline, _) = activity.deadline(limits);
     let mut alarm = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
     // Whoever asks again shall ask elsewhere; what has been asked is answered.
-    let mut announced = std::pin::pin!(drain.announced());
+    let mut announced = std::pin::pin!(async {
+        tokio::select! {
+            () = drain.announced() => {}
+            () = services.inner.retired.cancelled() => {}
+        }
+    });
     let mut draining = false;
     let late = poll_fn(|cx| {
         activity.begin();

@@ -74,6 +74,12 @@ impl<T: Payload> Rooms<T> {
         }
     }
 
+    /// Other limits, for what happens from now on: nobody loses a seat by them.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.budget.limit(limits.resume);
+    }
+
     /// A connection wants a seat in `room` as `member`. It gives up the seat it has elsewhere, but
     /// only once it is sure of the new one.
     pub fn handle_join(

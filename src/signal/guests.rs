@@ -52,22 +52,9 @@ impl Guests {
     pub(super) fn start(settings: &settings::Signaling, drain: &Drain) -> Self {
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk {
-                realm: Realm::new(peerjs::Limits {
-                    clients: settings.max_rooms,
-                    items: WAITING_ITEMS,
-                    bytes: settings.max_message.saturating_mul(WAITING_MESSAGES),
-                    total: ALL_WAITING.max(settings.max_message),
-                    patience: PATIENCE,
-                }),
-                topics: Topics::new(topics::Limits {
-                    topics: settings.max_rooms,
-                    subscribers: SUBSCRIBERS,
-                    of_one: TOPICS_OF_ONE,
-                }),
-                lobbies: Lobbies::new(lobby::Limits {
-                    lobbies: settings.max_rooms,
-                    people: PEOPLE,
-                }),
+                realm: Realm::new(realm(settings)),
+                topics: Topics::new(topics(settings)),
+                lobbies: Lobbies::new(lobbies(settings)),
                 outboxes: HashMap::new(),
                 alarm: None,
             }),
@@ -75,6 +62,14 @@ impl Guests {
         });
         drain.spawn(run(Arc::clone(&shared), drain.clone()));
         Self { shared }
+    }
+
+    /// Other settings, for whoever comes from now on.
+    pub(super) fn apply(&self, settings: &settings::Signaling) {
+        let mut desk = self.shared.desk();
+        desk.realm.limit(realm(settings));
+        desk.topics.limit(topics(settings));
+        desk.lobbies.limit(lobbies(settings));
     }
 
     /// Makes a connection known. It is no more when what is returned is dropped.
@@ -175,6 +170,31 @@ async fn run(shared: Arc<Shared>, drain: Drain) {
                 });
             }
         }
+    }
+}
+
+fn realm(settings: &settings::Signaling) -> peerjs::Limits {
+    peerjs::Limits {
+        clients: settings.max_rooms,
+        items: WAITING_ITEMS,
+        bytes: settings.max_message.saturating_mul(WAITING_MESSAGES),
+        total: ALL_WAITING.max(settings.max_message),
+        patience: PATIENCE,
+    }
+}
+
+fn topics(settings: &settings::Signaling) -> topics::Limits {
+    topics::Limits {
+        topics: settings.max_rooms,
+        subscribers: SUBSCRIBERS,
+        of_one: TOPICS_OF_ONE,
+    }
+}
+
+fn lobbies(settings: &settings::Signaling) -> lobby::Limits {
+    lobby::Limits {
+        lobbies: settings.max_rooms,
+        people: PEOPLE,
     }
 }
 

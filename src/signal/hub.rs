@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -47,8 +48,8 @@ pub struct Hub {
 struct Shared {
     mailbox: mpsc::Sender<Command>,
     next_connection: AtomicU64,
-    settings: settings::Signaling,
-    reception: Reception,
+    settings: ArcSwap<settings::Signaling>,
+    reception: ArcSwap<Reception>,
     apprtc: AppRtc,
     guests: Guests,
     stats: Arc<Stats>,
@@ -72,23 +73,18 @@ impl Hub {
         };
         drain.spawn(owner.run(commands, drain.clone()));
         let apprtc = AppRtc::start(settings, reception.secret(), drain);
+        let networks = Mutex::new(networks(settings));
         Self {
             shared: Arc::new(Shared {
                 mailbox,
                 next_connection: AtomicU64::new(0),
-                settings: settings.clone(),
-                reception,
+                settings: ArcSwap::from_pointee(settings.clone()),
+                reception: ArcSwap::from_pointee(reception),
                 apprtc,
                 guests: Guests::start(settings, drain),
                 stats,
                 pool: Arc::new(Pool::new(ALL_OUTBOXES)),
-                networks: Mutex::new(PrefixLimiter::new(
-                    NETWORKS,
-                    settings
-                        .prefix_messages_per_second
-                        .saturating_mul(NETWORK_BURST),
-                    settings.prefix_messages_per_second,
-                )),
+                networks,
                 drain: drain.clone(),
             }),
         }
@@ -99,14 +95,28 @@ impl Hub {
         &self.shared.stats
     }
 
-    pub(super) fn settings(&self) -> &settings::Signaling {
-        &self.shared.settings
+    pub(super) fn settings(&self) -> Arc<settings::Signaling> {
+        self.shared.settings.load_full()
+    }
+
+    /// Other settings, for connections and joins from now on. Who has a seat keeps it.
+    pub async fn apply(&self, settings: &settings::Signaling, reception: Reception) {
+        let shared = &self.shared;
+        shared.settings.store(Arc::new(settings.clone()));
+        shared.reception.store(Arc::new(reception));
+        *shared
+            .networks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = networks(settings);
+        shared.guests.apply(settings);
+        // A hub that has ended needs none.
+        let _ = shared.mailbox.send(Command::Limit(limits(settings))).await;
     }
 
     /// Whether another message may come from this address's network.
     pub fn allows(&self, ip: IpAddr, now: Instant) -> bool {
         let shared = &self.shared;
-        shared.settings.prefix_messages_per_second == 0
+        shared.settings.load().prefix_messages_per_second == 0
             || shared
                 .networks
                 .lock()
@@ -115,8 +125,8 @@ impl Hub {
     }
 
     /// Who may come in.
-    pub fn reception(&self) -> &Reception {
-        &self.shared.reception
+    pub fn reception(&self) -> Arc<Reception> {
+        self.shared.reception.load_full()
     }
 
     /// The rooms of AppRTC.
@@ -144,7 +154,7 @@ impl Hub {
     /// again over another one.
     pub(super) async fn connect(&self, resumes: bool) -> Result<Connection, Gone> {
         let number = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
-        let settings = &self.shared.settings;
+        let settings = self.shared.settings.load();
         let limits = outbox::Limits {
             items: OUTBOX_ITEMS.saturating_add(settings.room_capacity.get().saturating_mul(2)),
             bytes: settings.max_message.saturating_mul(OUTBOX_MESSAGES),
@@ -298,6 +308,7 @@ enum Command {
     Acknowledge(ConnectionId, u64),
     Disconnect(ConnectionId, Departure),
     Count(oneshot::Sender<usize>),
+    Limit(Limits),
 }
 
 /// A connection that can be told things.
@@ -405,6 +416,7 @@ impl Owner {
                 self.connections.remove(&id);
                 self.rooms.handle_disconnect(id, departure, clock::now());
             }
+            Command::Limit(limits) => self.rooms.limit(limits),
             Command::Count(reply) => {
                 // Whoever asked may have given up.
                 let _ = reply.send(self.rooms.calls());
@@ -461,6 +473,11 @@ impl Payload for Utf8Bytes {
     fn weight(&self) -> usize {
         self.len()
     }
+}
+
+fn networks(settings: &settings::Signaling) -> PrefixLimiter {
+    let rate = settings.prefix_messages_per_second;
+    PrefixLimiter::new(NETWORKS, rate.saturating_mul(NETWORK_BURST), rate)
 }
 
 fn limits(settings: &settings::Signaling) -> Limits {

@@ -180,7 +180,7 @@ where
             own: None,
             apprtc: Socket::default(),
             guest: None,
-            timing: Timing::new(settings, now),
+            timing: Timing::new(&settings, now),
             messages: Bucket::new(MESSAGE_BURST, settings.messages_per_second, now),
             malformed: Bucket::new(MALFORMED_BURST, MALFORMED_PER_SECOND, now),
             unflushed: false,

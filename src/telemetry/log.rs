@@ -15,8 +15,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, Uptime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 use crate::config::settings::{Log, LogFormat};
 
@@ -29,6 +31,9 @@ pub enum Error {
     /// Something has set up a log before.
     #[error("the log is set up already: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+    /// It cannot be changed.
+    #[error("the log cannot be changed: {0}")]
+    Fixed(#[from] reload::Error),
 }
 
 /// Who reads the lines.
@@ -41,7 +46,28 @@ pub enum Audience {
 }
 
 /// Sends `tracing` events, and those of crates that use `log`, to standard error.
-pub fn init(settings: &Log, audience: Audience) -> Result<(), Error> {
+pub fn init(settings: &Log, audience: Audience) -> Result<Levels, Error> {
+    let (filter, handle) = reload::Layer::new(filter(settings)?);
+    set_private(settings.privacy);
+    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(color)
+        .with_writer(io::stderr)
+        // Whoever reads the log may go away; telling standard error of that would panic.
+        .log_internal_errors(false);
+    let lines = match (audience, settings.format) {
+        (Audience::Terminal, _) => layer.event_format(Short::default()).boxed(),
+        (Audience::Operator, LogFormat::Text) => layer.boxed(),
+        (Audience::Operator, LogFormat::Json) => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()?;
+    Ok(Levels(handle))
+}
+
+fn filter(settings: &Log) -> Result<EnvFilter, Error> {
     let mut filter = EnvFilter::builder().parse(&settings.level)?;
     if settings.privacy {
         // What these have to say at finer levels is the bytes and headers of the clients.
@@ -49,23 +75,18 @@ pub fn init(settings: &Log, audience: Audience) -> Result<(), Error> {
             filter = filter.add_directive(format!("{library}=info").parse()?);
         }
     }
-    set_private(settings.privacy);
-    let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(color)
-        .with_writer(io::stderr)
-        // Whoever reads the log may go away; telling standard error of that would panic.
-        .log_internal_errors(false);
-    match (audience, settings.format) {
-        (Audience::Terminal, _) => builder.event_format(Short::default()).finish().try_init()?,
-        (Audience::Operator, LogFormat::Text) => builder.finish().try_init()?,
-        (Audience::Operator, LogFormat::Json) => {
-            let builder = builder.json().flatten_event(true);
-            builder.finish().try_init()?;
-        }
+    Ok(filter)
+}
+
+/// Changes what is logged while the process runs.
+#[derive(Clone, Debug)]
+pub struct Levels(reload::Handle<EnvFilter, Registry>);
+
+impl Levels {
+    /// Logs what `settings` ask for from now on; their format is left alone.
+    pub fn apply(&self, settings: &Log) -> Result<(), Error> {
+        Ok(self.0.reload(filter(settings)?)?)
     }
-    Ok(())
 }
 
 /// Whether the log keeps to itself who people are. As global as the log.

@@ -125,9 +125,12 @@ impl Workers {
         asked(&self.mailboxes, Mail::HandOver, within).await
     }
 
-    /// Asks the workers whether they are alive.
-    pub fn pulse(&self) -> Pulse {
-        Pulse(Arc::clone(&self.mailboxes))
+    /// Reaches the workers from elsewhere.
+    pub fn remote(&self) -> Remote {
+        Remote {
+            mailboxes: Arc::clone(&self.mailboxes),
+            pool: Arc::clone(&self.pool),
+        }
     }
 
     /// Ends all allocations and waits for the threads.
@@ -169,21 +172,38 @@ impl Workers {
     }
 }
 
-/// See [`Workers::pulse`].
+/// See [`Workers::remote`].
 #[derive(Clone, Debug)]
-pub struct Pulse(Arc<[Mailbox]>);
+pub struct Remote {
+    mailboxes: Arc<[Mailbox]>,
+    pool: Arc<Mutex<Pool>>,
+}
 
-impl Pulse {
+impl Remote {
     /// Whether every worker takes its mail.
-    pub async fn is_felt(&self, within: Duration) -> bool {
-        asked(&self.0, Mail::Hail, within).await
+    pub async fn answers(&self, within: Duration) -> bool {
+        asked(&self.mailboxes, Mail::Hail, within).await
+    }
+
+    /// Gives every worker other settings, as far as [`Server::reconfigure`] takes them, and the
+    /// quotas. False if a worker did not take them in time.
+    ///
+    /// [`Server::reconfigure`]: super::core::Server::reconfigure
+    pub async fn configure(&self, config: &Config, quota: (u32, u32), within: Duration) -> bool {
+        self.pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .quota
+            .limit(quota.0, quota.1);
+        let mail = |reply| Mail::Configure(Box::new(config.clone()), reply);
+        asked(&self.mailboxes, mail, within).await
     }
 }
 
 /// Whether every worker has answered.
 async fn asked(
     mailboxes: &[Mailbox],
-    mail: fn(oneshot::Sender<()>) -> Mail,
+    mail: impl Fn(oneshot::Sender<()>) -> Mail,
     within: Duration,
 ) -> bool {
     let ask = |mailbox: &Mailbox| {

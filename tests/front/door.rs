@@ -189,7 +189,7 @@ impl Setup {
             })
             .collect();
         let (sender, handed_over) = mpsc::channel(16);
-        let stats = front::serve(
+        let serving = front::serve(
             listeners,
             services.clone(),
             certificates.clone(),
@@ -206,7 +206,7 @@ impl Setup {
             ws: addresses[3],
             wss: addresses[4],
             drain,
-            stats,
+            stats: Arc::clone(serving.stats()),
             services,
             certificates,
             certificate,

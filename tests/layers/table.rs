@@ -64,7 +64,7 @@ const TABLE: &[Row] = &[
     // 1: the kernel and the outside world.
     module(1, "net", &["net::clock"]),
     module(1, "net::clock", &[]),
-    module(1, "state", &["net::clock"]),
+    module(1, "state", &["net::clock", "telemetry"]),
     module(
         1,
         "cert",

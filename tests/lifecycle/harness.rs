@@ -81,6 +81,14 @@ impl Site {
     }
 
     pub(crate) fn configure(&self, top: &str, rest: &str) {
+        let users = format!(
+            "secret = '{SECRET}'\nstatic_users = [{{ username = '{USER}', password = '{PASSWORD}' }}]"
+        );
+        self.configure_turn(top, &users, rest);
+    }
+
+    /// With other secrets, users and limits of `[turn]`.
+    pub(crate) fn configure_turn(&self, top: &str, users: &str, rest: &str) {
         let Self {
             ip,
             https,
@@ -95,8 +103,7 @@ impl Site {
             "state_dir = 'state'\n{top}\n[front]\nhttps = ['{https}']\nhttp = []\n\
              [admin]\nlisten = '127.0.0.1:{admin}'\n\
              [turn]\nlisten = ['{turn}']\nrelay_ports = '{first}-{}'\nworkers = 2\n\
-             user_quota = 0\nallow_peers = ['127.0.0.0/8']\nsecret = '{SECRET}'\n\
-             static_users = [{{ username = '{USER}', password = '{PASSWORD}' }}]\n{rest}",
+             user_quota = 0\nallow_peers = ['127.0.0.0/8']\n{users}\n{rest}",
             first + 300
         );
         // Whole or not at all: somebody may be watching.
@@ -178,7 +185,16 @@ impl Process {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let log = site.directory.join(format!("log.{number}"));
-        let mut command = Command::new("sh");
+        let is_apart = environment.iter().any(|(name, _)| *name == "BEFORE");
+        let mut command = match is_apart {
+            // What is mounted before is seen by this process only.
+            true => {
+                let mut command = Command::new("unshare");
+                command.args(["-m", "sh"]);
+                command
+            }
+            false => Command::new("sh"),
+        };
         command
             .current_dir(&site.directory)
             .env_clear()
@@ -194,7 +210,7 @@ impl Process {
         // The three standard descriptors are the only ones that a child can be given here; the
         // shell moves them to where a service manager puts sockets.
         let script = match inherited.len() {
-            0 => "exec \"$CALLBOX\" serve 2>\"$LOG\"".to_owned(),
+            0 => "eval \"$BEFORE\"; exec \"$CALLBOX\" serve 2>\"$LOG\"".to_owned(),
             count => format!(
                 "exec 3<&0 4<&1 5<&2 </dev/null >/dev/null 2>\"$LOG\"; \
                  export LISTEN_FDS={count} LISTEN_PID=$$; exec \"$CALLBOX\" serve"
@@ -276,11 +292,11 @@ impl Course {
 /// Two course clients in one room.
 pub(crate) fn pair(site: &Site, room: &str) -> (Course, Course) {
     let (mut first, mut second) = (site.course(), site.course());
+    let members = || site.status()["signaling"]["members"].as_u64();
+    let before = members();
     first.join(room, "a");
     // Whoever joins second hears of the first.
-    until("the first has joined", || {
-        site.status()["signaling"]["members"].as_u64() >= Some(1)
-    });
+    until("the first has joined", || members() > before);
     second.join(room, "b");
     assert!(second.hears().unwrap().contains("resp-join"));
     assert!(first.hears().unwrap().contains("new-peer"));

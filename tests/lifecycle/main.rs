@@ -10,7 +10,9 @@
 #[path = "../turn/client.rs"]
 #[allow(dead_code, reason = "what it can do is for the tests of TURN")]
 mod client;
+mod disk;
 mod drain;
 mod hand_over;
 mod harness;
 mod manager;
+mod reload;

@@ -47,6 +47,10 @@ impl Budget {
         Self { limits, used: 0 }
     }
 
+    pub(super) fn limit(&mut self, limits: Resume) {
+        self.limits = limits;
+    }
+
     pub(super) fn limits(&self) -> &Resume {
         &self.limits
     }

@@ -27,9 +27,31 @@ const MAX_USERNAME: usize = 508;
 pub struct Credentials {
     realm: Vec<u8>,
     nonces: Nonces,
-    rest: hmac::Key,
+    /// The current one first, then those that it has replaced.
+    secrets: Vec<Secret>,
     users: HashMap<Vec<u8>, Vec<u8>>,
     hashes: HashMap<[u8; 32], Vec<u8>>,
+}
+
+/// A shared secret of REST user names.
+#[derive(Debug)]
+struct Secret {
+    key: hmac::Key,
+    /// Until when, in seconds since 1970, its user names are good for new allocations.
+    until: u64,
+}
+
+impl Secret {
+    fn new(secret: &[u8], until: u64) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
+        Self { key, until }
+    }
+
+    /// The password that belongs to a user name.
+    fn sign(&self, username: &[u8]) -> Vec<u8> {
+        let tag = hmac::sign(&self.key, username);
+        STANDARD.encode(tag.as_ref()).into_bytes()
+    }
 }
 
 /// A request whose sender knows the password.
@@ -41,6 +63,8 @@ pub struct Authenticated {
     pub key: Key,
     /// How the answer is sealed: as the request was.
     pub seal: Seal,
+    /// Until when, in seconds since 1970, the password is good for a new allocation.
+    pub until: u64,
 }
 
 /// Which integrity attribute a message carries.
@@ -93,10 +117,19 @@ impl Credentials {
         Self {
             realm: realm.as_bytes().to_vec(),
             nonces: Nonces::new(nonce_secret),
-            rest: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret),
+            secrets: vec![Secret::new(secret, u64::MAX)],
             users,
             hashes,
         }
+    }
+
+    /// With secrets that were replaced: each makes passwords for new allocations until a time in
+    /// seconds since 1970, and goes on to do so for allocations in being.
+    pub fn with_former<'a>(mut self, former: impl IntoIterator<Item = (&'a [u8], u64)>) -> Self {
+        let former = former.into_iter();
+        self.secrets
+            .extend(former.map(|(secret, until)| Secret::new(secret, until)));
+        self
     }
 
     /// The realm that keys are made with.
@@ -143,12 +176,16 @@ impl Credentials {
             (None, Some(hash)) => self.by_hash(hash, known).ok_or(Refusal::Unauthenticated)?,
             _ => return Err(Refusal::Unauthenticated),
         };
-        let password = self.password(username).ok_or(Refusal::Unauthenticated)?;
-        let key = Key::long_term(algorithm, username, &self.realm, &password);
         // Both seals, where both are present, must fit: the weaker is no way round the stronger.
-        let sealed =
-            (!sha1 || request.verify_sha1(&key)) && (!sha256 || request.verify_sha256(&key));
-        if !sealed || realm != self.realm {
+        let fits = |(password, until): (Vec<u8>, u64)| {
+            let key = Key::long_term(algorithm, username, &self.realm, &password);
+            let sealed =
+                (!sha1 || request.verify_sha1(&key)) && (!sha256 || request.verify_sha256(&key));
+            sealed.then_some((key, until))
+        };
+        let found = self.passwords(username).find_map(fits);
+        let (key, until) = found.ok_or(Refusal::Unauthenticated)?;
+        if realm != self.realm {
             return Err(Refusal::Unauthenticated);
         }
         if freshness == Freshness::Stale {
@@ -158,23 +195,15 @@ impl Credentials {
             username: username.into(),
             key,
             seal: if sha256 { Seal::Sha256 } else { Seal::Sha1 },
+            until,
         })
     }
 
-    /// Whether a REST user name is still good for a new allocation. A fixed user always is.
-    pub fn may_allocate(&self, username: &[u8], unix: u64) -> bool {
-        self.users.contains_key(username) || rest_expiry(username).is_some_and(|at| at >= unix)
-    }
-
-    /// The part of a user name by which quotas count: REST names change with each expiry.
-    pub fn account<'a>(&self, username: &'a [u8]) -> &'a [u8] {
-        if self.users.contains_key(username) {
-            return username;
-        }
-        match username.iter().position(|b| *b == b':') {
-            Some(colon) => username.get(colon + 1..).unwrap_or_default(),
-            None => username,
-        }
+    /// Whether what was believed is still good for a new allocation.
+    pub fn may_allocate(&self, who: &Authenticated, unix: u64) -> bool {
+        let username = &*who.username;
+        self.users.contains_key(username)
+            || who.until >= unix && rest_expiry(username).is_some_and(|at| at >= unix)
     }
 
     /// The bid-down rules: what the client says it was offered must be what we offer.
@@ -202,16 +231,31 @@ impl Credentials {
         self.hashes.get(hash).map(Vec::as_slice)
     }
 
-    fn password(&self, username: &[u8]) -> Option<Vec<u8>> {
-        if let Some(password) = self.users.get(username) {
-            return Some(password.clone());
+    /// What the password may be, and until when it is good for new allocations.
+    fn passwords(&self, username: &[u8]) -> impl Iterator<Item = (Vec<u8>, u64)> {
+        let fixed = self.users.get(username);
+        let secrets = match fixed.is_none() && rest_expiry(username).is_some() {
+            true => self.secrets.as_slice(),
+            false => &[],
+        };
+        let made = secrets
+            .iter()
+            .map(|secret| (secret.sign(username), secret.until));
+        fixed
+            .map(|password| (password.clone(), u64::MAX))
+            .into_iter()
+            .chain(made)
+    }
+}
+
+/// The part of a user name by which quotas count: REST names change with each expiry. The same for
+/// ever, whoever is configured meanwhile.
+pub fn account(username: &[u8]) -> &[u8] {
+    match username.iter().position(|b| *b == b':') {
+        Some(colon) if rest_expiry(username).is_some() => {
+            username.get(colon + 1..).unwrap_or_default()
         }
-        rest_expiry(username)?;
-        Some(
-            STANDARD
-                .encode(hmac::sign(&self.rest, username).as_ref())
-                .into_bytes(),
-        )
+        _ => username,
     }
 }
 
@@ -240,12 +284,33 @@ mod tests {
 
     #[test]
     fn quotas_count_the_id_and_not_the_expiry() {
-        let credentials = Credentials::new("r", b"s", b"n", [("a:b".to_owned(), b"pw".to_vec())]);
-        assert_eq!(credentials.account(b"17:room/m"), b"room/m");
-        assert_eq!(credentials.account(b"a:b"), b"a:b");
-        assert_eq!(credentials.account(b"17"), b"17");
-        assert!(credentials.may_allocate(b"a:b", u64::MAX));
-        assert!(credentials.may_allocate(b"17:x", 17));
-        assert!(!credentials.may_allocate(b"17:x", 18));
+        assert_eq!(account(b"17:room/m"), b"room/m");
+        assert_eq!(account(b"a:b"), b"a:b");
+        assert_eq!(account(b"17"), b"17");
+    }
+
+    #[test]
+    fn a_name_is_good_as_long_as_it_says_and_no_longer_than_its_secret() {
+        let credentials = Credentials::new("r", b"s", b"n", [("a:b".to_owned(), b"pw".to_vec())])
+            .with_former([(&b"before"[..], 20)]);
+        let may = |username: &[u8], until, unix| {
+            let who = Authenticated {
+                username: username.into(),
+                key: Key::long_term(Algorithm::Md5, username, b"r", b"x"),
+                seal: Seal::Sha1,
+                until,
+            };
+            credentials.may_allocate(&who, unix)
+        };
+        assert!(may(b"a:b", u64::MAX, u64::MAX));
+        assert!(may(b"17:x", u64::MAX, 17));
+        assert!(!may(b"17:x", u64::MAX, 18));
+        assert!(may(b"30:x", 20, 20));
+        assert!(!may(b"30:x", 20, 21));
+        let passwords: Vec<_> = credentials.passwords(b"30:x").collect();
+        assert_eq!(passwords.len(), 2);
+        assert_eq!(passwords[1].1, 20);
+        assert_eq!(credentials.passwords(b"a:b").count(), 1);
+        assert_eq!(credentials.passwords(b"nobody").count(), 0);
     }
 }

@@ -23,13 +23,21 @@ pub enum Exceeded {
 impl Quota {
     /// 0 means unlimited.
     pub fn new(per_user: u32, total: u32) -> Self {
-        let unlimited = |limit| if limit == 0 { u32::MAX } else { limit };
-        Self {
-            per_user: unlimited(per_user),
-            total: unlimited(total),
+        let mut quota = Self {
+            per_user: 0,
+            total: 0,
             users: HashMap::new(),
             allocations: 0,
-        }
+        };
+        quota.limit(per_user, total);
+        quota
+    }
+
+    /// Other limits, for those who come from now on. 0 means unlimited.
+    pub fn limit(&mut self, per_user: u32, total: u32) {
+        let unlimited = |limit| if limit == 0 { u32::MAX } else { limit };
+        self.per_user = unlimited(per_user);
+        self.total = unlimited(total);
     }
 
     /// Counts one more, if it may be.

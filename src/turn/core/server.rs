@@ -12,7 +12,7 @@ use crate::turn::stun::address::Family;
 use crate::turn::stun::{Class, Message, ParseError};
 
 use super::allocation::Allocation;
-use super::auth::Credentials;
+use super::auth::{self, Credentials};
 use super::connections::{ConnectionId, Connections};
 use super::data::Indications;
 use super::discovery::Discovery;
@@ -354,6 +354,19 @@ impl Server {
         }
     }
 
+    /// Applies what may change while the server runs: credentials, policy, limits of bandwidth and
+    /// RFC 3489. Allocations in being keep their bandwidth and their permissions.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.config = Config {
+            credentials: config.credentials,
+            policy: config.policy,
+            max_bps_per_allocation: config.max_bps_per_allocation,
+            total_rate: config.total_rate,
+            classic_stun: config.classic_stun,
+            ..self.config.clone()
+        };
+    }
+
     /// No new allocations from now on; those in being go on.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -505,7 +518,7 @@ impl Server {
         for relay in allocation.relays.iter().flatten() {
             self.close_relay(slot, *relay, host);
         }
-        let account = self.config.credentials.account(&allocation.username);
+        let account = auth::account(&allocation.username);
         host.pool(|pool| pool.quota.release(account));
         self.stats.allocations_ended.count(reason);
         if let Some(relayed) = allocation.advertised() {

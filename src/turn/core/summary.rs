@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::auth;
 use super::host::{EndReason, Host};
 use super::server::{Server, Transport};
 use super::stats::Traffic;
@@ -42,7 +43,7 @@ impl Server {
                 slot: slot as u32,
                 client: allocation.origin.client,
                 transport: allocation.origin.transport,
-                account: self.config.credentials.account(&allocation.username),
+                account: auth::account(&allocation.username),
                 relayed: allocation
                     .relays
                     .map(|relay| relay.map(|relay| relay.advertised)),

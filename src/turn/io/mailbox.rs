@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::net::stream::ClientStream;
 use crate::net::sys;
+use crate::turn::core::Config;
 
 use super::sessions::{List, Session, SessionId};
 
@@ -49,6 +50,8 @@ pub(super) enum Mail {
     End(SessionId, oneshot::Sender<bool>),
     /// Another process reads the listeners once this is answered.
     HandOver(oneshot::Sender<()>),
+    /// Other settings.
+    Configure(Box<Config>, oneshot::Sender<()>),
     /// Are you there?
     Hail(oneshot::Sender<()>),
 }

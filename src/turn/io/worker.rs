@@ -532,6 +532,10 @@ impl Worker {
                     self.hand_over(now);
                     let _ = done.send(());
                 }
+                Some(Mail::Configure(config, done)) => {
+                    self.core.reconfigure(*config);
+                    let _ = done.send(());
+                }
                 Some(Mail::Hail(answer)) => {
                     let _ = answer.send(());
                 }

@@ -42,6 +42,11 @@ impl Lobbies {
         }
     }
 
+    /// Other limits, for whoever comes from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// A client wants to be seen in a lobby, and everybody there is told. It leaves another one.
     pub fn handle_new(
         &mut self,

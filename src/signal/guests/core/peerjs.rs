@@ -93,6 +93,11 @@ impl Realm {
         }
     }
 
+    /// Other limits, for whoever comes from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// A connection wants an id. It takes it from another one that shows the same token: that one is
     /// the client's own, broken or given up. What waited for it follows.
     pub fn handle_enter(

@@ -47,6 +47,11 @@ impl Topics {
         }
     }
 
+    /// Other limits, for whoever comes from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// A client wants to hear what is published under these topics. Is there one that it does not get,
     /// it is told so.
     pub fn handle_subscribe(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::limit::ByteBucket;
 use crate::turn::core::allocation::{Allocation, Extras, Relay};
+use crate::turn::core::auth;
 use crate::turn::core::host::{BindError, EndReason, Event, Host};
 use crate::turn::core::icmp::IcmpLimit;
 use crate::turn::core::pool::{ReservationToken, Wanted, index};
@@ -44,7 +45,7 @@ impl Server {
             return Err(ErrorCode::InsufficientCapacity);
         }
         let credentials = self.config.credentials.clone();
-        if !credentials.may_allocate(&exchange.auth.username, now.unix) {
+        if !credentials.may_allocate(exchange.auth, now.unix) {
             return Err(ErrorCode::Unauthenticated);
         }
         let wish = Wish::of(exchange.request, self.relayed_protocols(origin))?;
@@ -53,7 +54,7 @@ impl Server {
             self.end(slot, EndReason::Expired, host);
         }
 
-        let account = credentials.account(&exchange.auth.username);
+        let account = auth::account(&exchange.auth.username);
         host.pool(|pool| pool.quota.admit(account))
             .map_err(|exceeded| match exceeded {
                 Exceeded::User => ErrorCode::AllocationQuotaReached,
