@@ -179,6 +179,7 @@ mod tests {
              [front]\nhttps = ['[::]:1443']\nhttp = []\nredirect = false\nmax_per_ip = 7\n\
              [turn]\nlisten = ['192.0.2.1:3478', '192.0.2.1:3479', '192.0.2.2:3478', '192.0.2.2:3479']\nrealm = 'r'\nrelay_ports = '50000-50100'\nworkers = 7\n\
              discovery = true\ntcp_relays = true\nuser_quota = 1\n\
+             [signaling]\nlegacy_listen = ['ws://127.0.0.1:7777']\nmax_rooms = 5\n\
              [admin]\nlisten = ['127.0.0.1:1']\n[log]\nlevel = 'debug'\nformat = 'json'\nprivacy = false\n",
         );
         let merged = new.settings.applicable(&old.settings);
@@ -197,6 +198,8 @@ mod tests {
         assert_eq!(merged.turn.relay_ports, old.settings.turn.relay_ports);
         assert_eq!(merged.turn.workers, old.settings.turn.workers);
         assert!(!merged.turn.discovery && !merged.turn.tcp_relays);
+        assert!(merged.signaling.legacy_listen.is_empty());
+        assert_eq!(merged.signaling.max_rooms, 5);
         assert_eq!(merged.admin.listen, old.settings.admin.listen);
         assert_eq!(merged.log.format, old.settings.log.format);
         assert!(merged.log.privacy);

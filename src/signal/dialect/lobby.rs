@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str) -> Result<Request, Malformed> {
         what: what.to_owned(),
     };
     let wish = match kind {
-        "new" => data.new(lacking),
+        "new" => data.newcomer(lacking),
         "offer" | "answer" | "candidate" => match data.to.as_str() {
             Some(to) => Wish::Carry {
                 kind: kind.to_owned(),
@@ -149,7 +149,7 @@ struct Data<'a> {
 }
 
 impl Data<'_> {
-    fn new(&self, lacking: impl Fn(&str) -> Wish) -> Wish {
+    fn newcomer(&self, lacking: impl Fn(&str) -> Wish) -> Wish {
         let id = match self.id.as_str().map(MemberId::new) {
             Some(Ok(id)) => id,
             Some(Err(wrong)) => return lacking(&format!("id {wrong}")),

@@ -129,7 +129,7 @@ where
         Ok(())
     }
 
-    fn topical(&mut self, topical: Topical) {
+    fn topical(&self, topical: Topical) {
         let Some(Guest { place, only }) = &self.guest else {
             return;
         };
