@@ -10,6 +10,7 @@ import { clients } from './clients.js';
 import { people } from './people.js';
 import { Authority, renewal } from './renewal.js';
 import { survival } from './survival.js';
+import { takeover } from './takeover.js';
 import { texts } from './texts.js';
 import { Appliance, Person, launch, trustingHome } from './support.js';
 
@@ -43,6 +44,7 @@ people(stage);
 survival(stage);
 clients(stage);
 renewal(stage, root);
+takeover(stage, root);
 
 test('an interrupted appliance ends cleanly, and the page says that the server is gone', async () => {
   const person = await Person.enter(stage.left, stage.appliance, '/r/last-one');

@@ -55,10 +55,7 @@ export class Appliance {
     const appliance = new Appliance();
     appliance.#root = root;
     fs.mkdirSync(path.join(root, 'served'), { recursive: true, mode: 0o700 });
-    for (const name of ['self-signed.crt', 'self-signed.key']) {
-      fs.copyFileSync(path.join(other.#root, 'state/callbox-try', name), path.join(root, 'served', name));
-      fs.chmodSync(path.join(root, 'served', name), 0o600);
-    }
+    other.copyCertificate(path.join(root, 'served'));
     const [https, turn] = [await freePort(), await freePort()];
     const config = path.join(root, 'appliance.toml');
     fs.writeFileSync(config, `state_dir = "${path.join(root, 'served')}"
@@ -72,6 +69,14 @@ ${signaling}
 `);
     appliance.port = https;
     return appliance.#run(['serve', '--config', config]);
+  }
+
+  /** Gives another one, of the kind that `start` makes, the same certificate. */
+  copyCertificate(state) {
+    for (const name of ['self-signed.crt', 'self-signed.key']) {
+      fs.copyFileSync(path.join(this.#root, 'state/callbox-try', name), path.join(state, name));
+      fs.chmodSync(path.join(state, name), 0o600);
+    }
   }
 
   /** `callbox serve` with a file of one's own, whose HTTPS port is this. */

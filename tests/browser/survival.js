@@ -6,7 +6,7 @@ import { pair } from './calls.js';
 import { Person, hasNetwork, until } from './support.js';
 
 /** Notes every phase that a page goes through from now on, and whether it ever heard that the other side is away. */
-async function watch(person) {
+export async function watch(person) {
   await person.page.evaluate(() => {
     window.seen = { phases: new Set(), offline: false, pc: window.callbox.pc };
     setInterval(() => {
@@ -17,7 +17,7 @@ async function watch(person) {
 }
 
 /** Media was never interrupted, and runs over the connection of the beginning. */
-async function untouched(people) {
+export async function untouched(people) {
   for (const person of people) {
     await person.decodes(15);
     const seen = await person.page.evaluate(() => ({
@@ -29,7 +29,7 @@ async function untouched(people) {
 }
 
 /** Signaling works in both directions: each learns that the other one is muted, and that it is not. */
-async function canTell([first, second]) {
+export async function canTell([first, second]) {
   for (const [one, other] of [[first, second], [second, first]]) {
     await one.page.click('.toolbar [data-do=audio]');
     await other.sees('#peer-muted');
