@@ -5,6 +5,8 @@ mod guard;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,9 +48,17 @@ pub struct Panel {
     pub status: Box<dyn Fn() -> (serde_json::Value, bool) + Send + Sync>,
     /// Behind `POST /drain`.
     pub begin_drain: Box<dyn Fn() + Send + Sync>,
+    /// Behind `/doctor`: an examination, as JSON, and whether all is well.
+    pub examine: Examine,
+    /// Held by whoever examines.
+    pub patient: tokio::sync::Mutex<()>,
     /// What whoever asks has to know.
     pub token: Option<Secret>,
 }
+
+/// Begins an examination.
+pub type Examine =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = (serde_json::Value, bool)> + Send>> + Send + Sync>;
 
 impl fmt::Debug for Panel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,10 +125,7 @@ async fn accept(listener: TcpListener, panel: Arc<Panel>, slots: Arc<Semaphore>,
 }
 
 async fn connection(stream: TcpStream, panel: Arc<Panel>, _slot: OwnedSemaphorePermit) {
-    let service = service_fn(|request| {
-        let response = panel.answer(&request);
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
+    let service = service_fn(async |request| Ok::<_, Infallible>(panel.answer(&request).await));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -130,9 +137,9 @@ async fn connection(stream: TcpStream, panel: Arc<Panel>, _slot: OwnedSemaphoreP
 type Answer = Response<Full<Bytes>>;
 
 impl Panel {
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
         match guard::check(request.method(), request.headers(), self.token.as_ref()) {
-            Ok(()) => self.route(request),
+            Ok(()) => self.route(request).await,
             Err(Refusal::Token) => {
                 let mut answer = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
                 let scheme = HeaderValue::from_static("Bearer");
@@ -146,7 +153,7 @@ impl Panel {
         }
     }
 
-    fn route(&self, request: &Request<Incoming>) -> Answer {
+    async fn route(&self, request: &Request<Incoming>) -> Answer {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/metrics" if reads => {
@@ -167,15 +174,31 @@ impl Panel {
                 };
                 respond(code, "application/json", format!("{status:#}\n"))
             }
+            "/doctor" if request.method() == Method::GET => self.doctor().await,
             "/drain" if request.method() == Method::POST => {
                 (self.begin_drain)();
                 text(StatusCode::ACCEPTED, "draining\n")
             }
             "/" if reads => text(StatusCode::OK, INDEX),
             "/metrics" | "/healthz" | "/readyz" | "/" => not_allowed("GET, HEAD"),
+            "/doctor" => not_allowed("GET"),
             "/drain" => not_allowed("POST"),
             _ => text(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
         }
+    }
+
+    /// One examination at a time: each makes allocations and connections.
+    async fn doctor(&self) -> Answer {
+        let Ok(_turn) = self.patient.try_lock() else {
+            let busy = "an examination is under way; ask again in some seconds\n";
+            return text(StatusCode::TOO_MANY_REQUESTS, busy);
+        };
+        let (report, healthy) = (self.examine)().await;
+        let code = match healthy {
+            true => StatusCode::OK,
+            false => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        respond(code, "application/json", format!("{report:#}\n"))
     }
 }
 
@@ -183,6 +206,7 @@ const INDEX: &str = "callbox, for its operator\n\n\
     GET  /metrics  Prometheus\n\
     GET  /healthz  200 while the process answers\n\
     GET  /readyz   200 while new callers are welcome; the state as JSON\n\
+    GET  /doctor   examines everything, which takes some seconds; JSON, and 503 when a link is broken\n\
     POST /drain    end as on SIGTERM\n";
 
 fn text(status: StatusCode, text: &'static str) -> Answer {

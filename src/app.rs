@@ -31,6 +31,7 @@ use crate::cert::status::Status;
 use crate::cli::try_call;
 use crate::config::Settings;
 use crate::config::settings;
+use crate::doctor;
 use crate::front::{self, TlsError};
 use crate::http::{self, Services};
 use crate::ice::Endpoints;
@@ -194,7 +195,7 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
     fixed::watch_keys(keyring.as_ref(), &keys);
     let reception = fixed.reception(&settings, &listening, &secret, keyring);
     let hub = Hub::start(&settings.signaling, reception, &drain);
-    let parts = fixed::parts(&settings, &listening, &secret, &hub, &certificates)?;
+    let parts = fixed.parts(&settings, &listening, &secret, &hub, &certificates)?;
     let services = Services::new(&settings, parts)?;
     let front = front::serve(
         listeners,
@@ -218,6 +219,10 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
     metrics.add(Arc::clone(front.stats()));
     metrics.add(certificates.status().clone());
     metrics.add(Arc::clone(&fixed.state));
+    let in_force = Arc::new(ArcSwap::from_pointee(settings.clone()));
+    let file = source
+        .as_ref()
+        .and_then(|source| source.loaded.file.clone());
     let panel = Panel {
         metrics,
         status: status(
@@ -231,6 +236,8 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
             let asked = Arc::clone(&asked_to_drain);
             move || asked.notify_one()
         }),
+        examine: examiner(&in_force, file),
+        patient: tokio::sync::Mutex::new(()),
         token: settings.admin.token.clone(),
     };
     let admin = admin::serve(admin, panel, &drain);
@@ -245,10 +252,9 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
     manager::ready();
 
     let state = Arc::clone(&fixed.state);
-    let patience = Arc::new(ArcSwap::from_pointee(settings.drain_timeout));
     let reload = Reload {
         running: settings,
-        patience: Arc::clone(&patience),
+        in_force: Arc::clone(&in_force),
         fixed,
         listening,
         secret,
@@ -286,12 +292,30 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
             newcomers = Newcomers::Elsewhere;
         }
     }
-    let patience = **patience.load();
+    let patience = in_force.load().drain_timeout;
     leave::run(&drain, &workers, &hub, patience, newcomers, &mut signals).await;
     workers.stop();
     repeats::flush();
     manager::ended();
     Ok(())
+}
+
+/// What `/doctor` of the admin listener does. It asks no other server: whoever may reach that
+/// listener must not be able to send us anywhere.
+fn examiner(in_force: &Arc<ArcSwap<Settings>>, file: Option<PathBuf>) -> admin::Examine {
+    let in_force = Arc::clone(in_force);
+    Box::new(move || {
+        let examination = doctor::examine(doctor::Plan {
+            settings: Settings::clone(&in_force.load()),
+            file: file.clone(),
+            running: Some(std::process::id()),
+            from: None,
+        });
+        Box::pin(async move {
+            let report = examination.await;
+            (report.to_json(), report.is_healthy())
+        })
+    })
 }
 
 /// The crypto library seeds its generator from the jitter of the processor when random bytes are

@@ -14,6 +14,7 @@ use crate::telemetry::log::{self, Audience};
 
 pub mod check;
 pub mod credential;
+mod doctor;
 mod drain;
 mod healthcheck;
 pub mod try_call;
@@ -38,6 +39,8 @@ enum Command {
     Check(Configuration),
     /// Print TURN credentials and the RTCConfiguration that uses them
     Credential(credential::Arguments),
+    /// Find the broken link between people and their calls; say how to mend it
+    Doctor(doctor::Arguments),
     /// Exit 0 when the running appliance is ready
     Healthcheck(Configuration),
     /// Tell the running appliance to end when its calls have ended, and wait for that
@@ -75,6 +78,7 @@ impl Arguments {
             Some(Command::Serve(configuration)) => serve(&configuration.or(before)),
             Some(Command::Check(configuration)) => check::run(&configuration.or(before)),
             Some(Command::Credential(arguments)) => credential::run(arguments, before),
+            Some(Command::Doctor(arguments)) => doctor::run(arguments, before),
             Some(Command::Healthcheck(configuration)) => {
                 healthcheck::run(&configuration.or(before))
             }
@@ -86,6 +90,8 @@ impl Arguments {
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
+            // The report has said it.
+            Err(failure @ Failure::Unwell) => failure.code(),
             Err(failure) => {
                 eprintln!("{failure}");
                 failure.code()
@@ -103,13 +109,15 @@ enum Failure {
     Configuration(#[from] config::Error),
     #[error("callbox: {0:#}")]
     Runtime(#[from] anyhow::Error),
+    #[error("something is broken")]
+    Unwell,
 }
 
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::Configuration(_) => ExitCode::from(2),
-            Self::Runtime(_) => ExitCode::from(1),
+            Self::Runtime(_) | Self::Unwell => ExitCode::from(1),
         }
     }
 }

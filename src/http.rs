@@ -17,6 +17,7 @@ mod metrics;
 mod origin;
 mod page;
 mod peerjs;
+mod probe;
 mod proxy;
 mod redirect;
 pub mod router;
@@ -30,7 +31,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CONTENT_LENGTH, Entry, HeaderMap, HeaderValue, InvalidHeaderValue};
+use hyper::header::{
+    ALLOW, CONTENT_LENGTH, EXPECT, Entry, HeaderMap, HeaderValue, InvalidHeaderValue,
+};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -48,7 +51,8 @@ use crate::assets::Assets;
 use crate::cert::CertStore;
 use crate::config::settings::Hsts;
 use crate::config::{Secret, Settings, settings};
-use crate::ice::Endpoints;
+use crate::doctor::probe::Prober;
+use crate::ice::{self as ice_servers, ApiKeys, Endpoints};
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::signal::hub::Hub;
@@ -83,6 +87,10 @@ pub struct Parts {
     pub certificates: CertStore,
     /// Where STUN and TURN are listening.
     pub endpoints: Endpoints,
+    /// Looks at other servers that want it, if this one does.
+    pub prober: Option<Prober>,
+    /// By which addresses clients reach us.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What has happened, for whoever publishes it.
@@ -124,10 +132,13 @@ struct Inner {
     certificates: CertStore,
     hsts: Hsts,
     endpoints: Endpoints,
+    prober: Option<Prober>,
+    addresses: Vec<IpAddr>,
     hosts: Vec<String>,
     signaling: settings::Signaling,
     websocket: WebSocketConfig,
     ice: settings::Ice,
+    api_keys: ApiKeys,
     proxies: Vec<Arc<Proxy>>,
     credential_ttl: Duration,
     policy: Policy,
@@ -150,6 +161,12 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Inner {
+    /// The host by which this client reaches STUN and TURN.
+    fn reachable(&self, own: Option<&Authority>) -> Option<String> {
+        let asked = own.map(Authority::host);
+        ice_servers::host::reachable(asked, &self.hosts, &self.addresses)
+    }
+
     /// Whether another WebSocket may be opened from this address's network.
     fn admits(&self, ip: IpAddr) -> bool {
         let mut limiter = self
@@ -223,10 +240,13 @@ impl Inner {
             certificates: parts.certificates,
             hsts: settings.front.hsts,
             endpoints: parts.endpoints,
+            prober: parts.prober,
+            addresses: parts.addresses,
             hosts: settings.host.clone(),
             signaling: settings.signaling.clone(),
             websocket: session::websocket_config(&settings.signaling),
             ice: settings.ice.clone(),
+            api_keys: ApiKeys::new(&settings.ice.api_keys),
             proxies: settings
                 .proxy
                 .iter()
@@ -264,16 +284,25 @@ impl Inner {
 
 impl Services {
     /// Answers one request that came over TLS on a connection of type `I`.
-    async fn respond<I>(&self, request: Request<Incoming>, client: &Client) -> Reply
+    async fn respond<I>(&self, mut request: Request<Incoming>, client: &Client) -> Reply
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let inner = &*self.inner;
         let own = Authority::of(&request);
         if own.is_none() && request.version() >= Version::HTTP_11 {
+            unread(&mut request).await;
             // RFC 9112 section 3.2: none, several and nonsense are all the client's mistake.
             let mut response = page::text(StatusCode::BAD_REQUEST, "Which host?\n");
             self.secure(&mut response, None);
+            return response;
+        }
+        if let Some(prober) = &inner.prober
+            && request.uri().path() == probe::PATH
+        {
+            let looked = Box::pin(probe::answer(prober, request, client.peer.ip()));
+            let mut response = looked.await;
+            self.secure(&mut response, own.as_ref());
             return response;
         }
         if let Some(proxy) = self.proxy(request.method(), request.uri().path()) {
@@ -289,6 +318,9 @@ impl Services {
             upgrade::wanted(request.headers()),
             &inner.signaling.path,
         );
+        if !matches!(route, Route::Ice | Route::WebSocket | Route::AppRtc(_)) {
+            unread(&mut request).await;
+        }
         let (method, sent) = (request.method(), request.headers());
         let head = method == Method::HEAD;
         let mut response = match route {
@@ -390,6 +422,15 @@ impl Services {
 
     fn secure(&self, response: &mut Reply, own: Option<&Authority>) {
         headers::secure(response.headers_mut(), &self.inner.policy, own);
+    }
+}
+
+/// Takes what nobody reads of a request, so that HTTP/2 need not reset it.
+async fn unread(request: &mut Request<Incoming>) {
+    if !request.body().is_end_stream() {
+        let waits = request.headers().contains_key(EXPECT);
+        // Apart, since hardly any request has such a body.
+        Box::pin(proxy::swallow(request.body_mut(), waits)).await;
     }
 }
 

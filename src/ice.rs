@@ -1,7 +1,11 @@
 //! The ICE configuration of one client, and the TURN credential in it. Pure: the time, the secret
 //! and the addresses are arguments. Who may ask is [`crate::http`]'s decision.
 
+pub mod host;
 mod issuer;
+mod keys;
+mod shape;
+pub mod wish;
 
 use std::time::Duration;
 
@@ -14,17 +18,39 @@ use crate::config::Secret;
 use crate::config::settings::{ExtraServer, IcePolicy};
 
 pub use issuer::Issuer;
+pub use keys::ApiKeys;
+pub use shape::Format;
 
 /// Ports on which this appliance is really listening, as clients reach them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// STUN and TURN over UDP.
     pub udp_port: Option<u16>,
+    /// TURN over UDP for networks that let out nothing but the web's port.
+    pub web_udp_port: Option<u16>,
     /// TURN over TCP.
     pub tcp_port: Option<u16>,
     /// TURN over TLS.
     pub tls_port: Option<u16>,
 }
+
+impl Endpoints {
+    /// The same with what the UDP listeners at these ports make possible: the first one, and the
+    /// web's port where it is another. That one comes second: where QUIC and calls share a port,
+    /// some networks slow both down.
+    pub fn with_udp(self, mut ports: impl Iterator<Item = u16> + Clone) -> Self {
+        let first = ports.clone().find(|port| *port != WEB);
+        let web = ports.find(|port| *port == WEB);
+        Self {
+            udp_port: first.or(web),
+            web_udp_port: first.and(web),
+            ..self
+        }
+    }
+}
+
+/// Of HTTPS, and of QUIC.
+const WEB: u16 = 443;
 
 /// A time-limited TURN credential in the REST form that coturn and others share:
 /// `expiry:id` and base64(HMAC-SHA1(secret, username)).
@@ -196,18 +222,18 @@ impl Configuration {
     }
 }
 
-/// Our TURN URLs, fastest path first. Three at most: browsers warn at five servers.
+/// Our TURN URLs, fastest path first. Four at most: more make browsers slow.
 fn turn_urls(host: &str, endpoints: Endpoints) -> Vec<String> {
-    let udp = endpoints
-        .udp_port
-        .map(|port| format!("turn:{host}:{port}?transport=udp"));
+    let over_udp = |port: u16| format!("turn:{host}:{port}?transport=udp");
+    let udp = endpoints.udp_port.map(over_udp);
+    let web_udp = endpoints.web_udp_port.map(over_udp);
     let tcp = endpoints
         .tcp_port
         .map(|port| format!("turn:{host}:{port}?transport=tcp"));
     let tls = endpoints
         .tls_port
         .map(|port| format!("turns:{host}:{port}?transport=tcp"));
-    [udp, tcp, tls].into_iter().flatten().collect()
+    [udp, web_udp, tcp, tls].into_iter().flatten().collect()
 }
 
 /// A `quoted-string` (RFC 9110 section 5.6.4).
@@ -238,111 +264,4 @@ impl From<&ExtraServer> for Server {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    const ALL: Endpoints = Endpoints {
-        udp_port: Some(3478),
-        tcp_port: Some(3478),
-        tls_port: Some(443),
-    };
-
-    fn answer(endpoints: Endpoints, extra_servers: &[ExtraServer]) -> Configuration {
-        let secret = Secret::new("north");
-        let ttl = Duration::from_secs(12 * 3600);
-        Configuration::new(&Offer {
-            host: "call.example",
-            endpoints,
-            credential: &Credential::new(&secret, "alice", 1_790_000_000, ttl),
-            now: 1_790_000_000,
-            policy: IcePolicy::All,
-            extra_servers,
-        })
-    }
-
-    // From `printf '1790043200:alice' | openssl dgst -sha1 -hmac north -binary | base64`.
-    const PASSWORD: &str = "K8AHzEic5wZZRiV8ArutePt9De0=";
-
-    #[test]
-    fn the_answer_has_the_fields_of_every_client() {
-        let user = "1790043200:alice";
-        let udp = "turn:call.example:3478?transport=udp";
-        let tcp = "turn:call.example:3478?transport=tcp";
-        let tls = "turns:call.example:443?transport=tcp";
-        let stun = "stun:call.example:3478";
-        let single =
-            |url: &str| json!({"url": url, "urls": url, "username": user, "credential": PASSWORD});
-        let expected = json!({
-            "iceServers": [
-                {"urls": [stun]},
-                {"urls": [udp, tcp, tls], "username": user, "credential": PASSWORD},
-            ],
-            "ice_servers": [{"url": stun, "urls": stun}, single(udp), single(tcp), single(tls)],
-            "username": user,
-            "password": PASSWORD,
-            "ttl": 43200,
-            "uris": [udp, tcp, tls],
-            "lifetimeDuration": "43200s",
-            "blockStatus": "NOT_BLOCKED",
-            "iceTransportPolicy": "all",
-            "expires_at": 1_790_043_200_u64,
-        });
-        assert_eq!(serde_json::to_value(answer(ALL, &[])).unwrap(), expected);
-    }
-
-    #[test]
-    fn only_what_listens_is_offered() {
-        let tls_only = Endpoints {
-            tls_port: Some(8443),
-            ..Endpoints::default()
-        };
-        let value = serde_json::to_value(answer(tls_only, &[])).unwrap();
-        assert_eq!(
-            value["iceServers"][0]["urls"],
-            json!(["turns:call.example:8443?transport=tcp"])
-        );
-        let nothing = serde_json::to_value(answer(Endpoints::default(), &[])).unwrap();
-        assert_eq!(nothing["iceServers"], json!([]));
-        assert_eq!(nothing["password"], Value::Null);
-    }
-
-    #[test]
-    fn servers_of_others_are_added() {
-        let extra = ExtraServer {
-            urls: vec!["turn:other.example".to_owned()],
-            username: "u".to_owned(),
-            credential: Secret::new("p\"q"),
-        };
-        let answer = answer(ALL, &[extra]);
-        let value = serde_json::to_value(&answer).unwrap();
-        assert_eq!(
-            value["iceServers"][2],
-            json!({"urls": ["turn:other.example"], "username": "u", "credential": "p\"q"})
-        );
-        let links: Vec<String> = answer.links().collect();
-        assert_eq!(links[0], "<stun:call.example:3478>; rel=\"ice-server\"");
-        assert_eq!(
-            links[1],
-            format!(
-                "<turn:call.example:3478?transport=udp>; rel=\"ice-server\"; \
-                 username=\"1790043200:alice\"; credential=\"{PASSWORD}\"; \
-                 credential-type=\"password\""
-            )
-        );
-        assert!(links[4].contains("credential=\"p\\\"q\""), "{}", links[4]);
-    }
-
-    #[test]
-    fn a_client_cannot_forge_or_bloat_its_id() {
-        assert_eq!(credential_id([], 1), "0000000000000001");
-        assert_eq!(credential_id(["alice"], 1), "alice.0000000000000001");
-        assert_eq!(
-            credential_id(["r 1", "", "m:2"], 1),
-            "r1.m2.0000000000000001"
-        );
-        assert_eq!(credential_id(["\r\n:\"<é"], 1), "0000000000000001");
-        assert!(credential_id(["x"].repeat(1000), 1).len() <= 2 * MAX_WISH + 16);
-        assert!(credential_id([&*"x".repeat(1000), "y"], 1).len() <= MAX_WISH + 18);
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ pub mod assets;
 pub mod cert;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod front;
 #[doc(hidden)]
 pub mod fuzzing;

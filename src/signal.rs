@@ -14,6 +14,7 @@ pub mod guests;
 pub mod hub;
 pub mod keyring;
 mod metrics;
+pub mod outcome;
 pub mod reception;
 pub mod session;
 mod stats;

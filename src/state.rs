@@ -200,6 +200,21 @@ impl StateDir {
         }
     }
 
+    /// The names of the files that begin and end like this.
+    pub fn names(&self, prefix: &str, suffix: &str) -> Result<Vec<String>, StateError> {
+        let failed = |source| StateError::File {
+            path: self.path.clone(),
+            source,
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let fits = |name: &&str| name.starts_with(prefix) && name.ends_with(suffix);
+            names.extend(name.to_str().filter(fits).map(str::to_owned));
+        }
+        Ok(names)
+    }
+
     /// Replaces a file by `bytes`, readable by this user only. After a crash at any moment the old
     /// content or the new one is there, never a part.
     pub fn write_private(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {

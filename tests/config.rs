@@ -468,6 +468,33 @@ fn a_host_gets_its_certificate_from_an_authority_if_it_can() {
 }
 
 #[test]
+fn keys_to_the_ice_configuration_are_long_and_never_shown() {
+    let key = "0123456789abcdef01234567";
+    let keys = |entries: &str| format!("[ice]\naccess = 'key'\napi_keys = [{entries}]\n");
+    let output = good(&keys(&format!("{{ name = 'shop', key = '{key}' }}")), &[]);
+    assert!(output.contains("shop"), "{output}");
+    assert!(!output.contains(key), "{output}");
+    for (entries, part) in [
+        ("{ name = 'shop', key = 'short' }", "at least 24 characters"),
+        (
+            "{ name = 'shop', key = 'a key with spaces in the middle' }",
+            "visible ASCII",
+        ),
+        ("{ name = 'shop' }", "key is missing"),
+        ("{ key = '0123456789abcdef01234567' }", "name is missing"),
+        ("{ name = 'shop', keys = 'x' }", "did you mean"),
+        ("", "ice.api_keys is empty"),
+    ] {
+        let said = bad(&keys(entries), &[]).join("\n");
+        assert!(said.contains(part), "{entries}: {said}");
+        assert!(!said.contains(key), "{said}");
+    }
+    let one = format!("{{ name = 'shop', key = '{key}' }}");
+    let said = bad(&keys(&format!("{one}, {one}")), &[]).join("\n");
+    assert!(said.contains("there twice"), "{said}");
+}
+
+#[test]
 fn a_name_that_no_authority_certifies_is_refused_before_anybody_is_asked() {
     for host in [
         "localhost",

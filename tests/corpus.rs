@@ -61,6 +61,11 @@ fn course_frame_survives_its_corpus() {
 }
 
 #[test]
+fn ice_wish_survives_its_corpus() {
+    replay("ice_wish", fuzzing::front::ice_wish);
+}
+
+#[test]
 fn native_frame_survives_its_corpus() {
     replay("native_frame", fuzzing::front::native_frame);
 }

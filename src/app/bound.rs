@@ -61,19 +61,23 @@ impl Bound {
         group.unwrap_or(settings.turn.workers)
     }
 
-    /// Where clients reach us: the first listener of each kind.
+    /// Where clients reach us: the first listener of each kind, and the web's port over UDP.
     pub(super) fn endpoints(&self) -> Endpoints {
         let tcp = |listeners: &[std::net::TcpListener]| {
             let address = listeners.first()?.local_addr().ok()?;
             Some(address.port())
         };
-        let udp = self.udp.first().and_then(|group| group.first());
+        let udp = self.udp.iter().filter_map(|group| {
+            let address = group.first()?.local_addr().ok()?;
+            Some(address.port())
+        });
         Endpoints {
-            udp_port: udp.and_then(|socket| Some(socket.local_addr().ok()?.port())),
             // The HTTPS port takes it too.
             tcp_port: tcp(&self.turn).or_else(|| tcp(&self.https)),
             tls_port: tcp(&self.https),
+            ..Endpoints::default()
         }
+        .with_udp(udp)
     }
 
     /// UDP sockets by worker, and the listeners of the front door.

@@ -15,6 +15,7 @@ use crate::assets::Assets;
 use crate::cert::CertStore;
 use crate::config::settings::Auth;
 use crate::config::{Secret, Settings};
+use crate::doctor::probe::Prober;
 use crate::front::Listener;
 use crate::http;
 use crate::ice::{Endpoints, Issuer};
@@ -111,6 +112,45 @@ impl Fixed {
         Supply::new(settings, state, &self.advertised, &self.local, provider)
     }
 
+    /// What answers requests.
+    pub(super) fn parts(
+        &self,
+        settings: &Settings,
+        listening: &Listening,
+        secret: &Secret,
+        hub: &Hub,
+        certificates: &CertStore,
+    ) -> Result<http::Parts, Error> {
+        Ok(http::Parts {
+            assets: match &settings.web.dir {
+                Some(dir) => Assets::directory(dir)?,
+                None => Assets::built_in(),
+            },
+            hub: hub.clone(),
+            secret: secret.clone(),
+            certificates: certificates.clone(),
+            endpoints: listening.endpoints,
+            prober: settings.front.probes.then(|| self.prober(settings)),
+            addresses: self
+                .advertised
+                .iter()
+                .chain(self.local.iter().copied())
+                .collect(),
+        })
+    }
+
+    /// Looks where TURN would relay to, and never at this machine.
+    fn prober(&self, settings: &Settings) -> Prober {
+        let own = self
+            .local
+            .iter()
+            .copied()
+            .chain(self.advertised.iter())
+            .collect();
+        let (allow, deny) = (&settings.turn.allow_peers, &settings.turn.deny_peers);
+        Prober::new(Policy::new(allow.clone(), deny.clone(), own, Vec::new()))
+    }
+
     pub(super) fn turn(
         &self,
         settings: &Settings,
@@ -179,26 +219,6 @@ impl Fixed {
         };
         Reception::new(&settings.signaling, &self.ticket_secret, issuer, keyring)
     }
-}
-
-/// What answers requests.
-pub(super) fn parts(
-    settings: &Settings,
-    listening: &Listening,
-    secret: &Secret,
-    hub: &Hub,
-    certificates: &CertStore,
-) -> Result<http::Parts, Error> {
-    Ok(http::Parts {
-        assets: match &settings.web.dir {
-            Some(dir) => Assets::directory(dir)?,
-            None => Assets::built_in(),
-        },
-        hub: hub.clone(),
-        secret: secret.clone(),
-        certificates: certificates.clone(),
-        endpoints: listening.endpoints,
-    })
 }
 
 /// The keys of tokens, if joining needs one.

@@ -56,7 +56,8 @@ pub(super) struct Handles {
 pub(super) struct Reload {
     /// In force.
     pub(super) running: Settings,
-    pub(super) patience: Arc<ArcSwap<Duration>>,
+    /// The same, for whoever else wants to know.
+    pub(super) in_force: Arc<ArcSwap<Settings>>,
     pub(super) fixed: Fixed,
     pub(super) listening: Listening,
     pub(super) secret: Secret,
@@ -184,7 +185,7 @@ impl Reload {
             false => None,
         };
         let keyring = fixed::keyring(&settings)?;
-        let parts = fixed::parts(
+        let parts = fixed.parts(
             &settings,
             listening,
             &secret,
@@ -223,7 +224,7 @@ impl Reload {
             self.certificate = self.drain.child();
             supply.run(handles.certificates.clone(), &self.told, &self.certificate);
         }
-        self.patience.store(Arc::new(settings.drain_timeout));
+        self.in_force.store(Arc::new(settings.clone()));
         self.running = settings;
         Ok(())
     }

@@ -90,9 +90,10 @@ impl Orders {
         })
     }
 
-    /// The certificate of the last order.
+    /// The certificate of the last order, or after a change of names of an earlier one.
     pub fn cached(&self) -> Option<CertifiedKey> {
-        cache::certificate(&self.state, &self.files, &self.hosts, &self.provider)
+        let now = clock::unix_time();
+        cache::certificate(&self.state, &self.files, &self.hosts, now, &self.provider)
     }
 
     /// Orders whenever it is time, until the drain begins. A wait after a failure ends early when
@@ -100,7 +101,9 @@ impl Orders {
     pub async fn run(self, store: CertStore, hangup: Arc<Notify>, drain: Drain) {
         let now = clock::unix_time();
         let mut due = match store.status().snapshot() {
-            current if current.source == Source::Acme => current.leaf.renewal(random()),
+            current if current.source == Source::Acme && current.leaf.covers(&self.hosts) => {
+                current.leaf.renewal(random())
+            }
             _ => now,
         };
         let mut backoff = Backoff::default();
@@ -234,7 +237,8 @@ pub fn peek(
     state: &StateDir,
     provider: &CryptoProvider,
 ) -> Option<CertifiedKey> {
-    cache::certificate(state, &Names::new(acme, hosts), hosts, provider)
+    let now = clock::unix_time();
+    cache::certificate(state, &Names::new(acme, hosts), hosts, now, provider)
 }
 
 /// Root certificates by which the authority's own server is known.

@@ -27,7 +27,8 @@ impl Leaf {
             .unwrap_or_default()
     }
 
-    fn parse(der: &[u8]) -> Option<Self> {
+    /// Reads one certificate.
+    pub fn parse(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let names = certificate.subject_alternative_name().ok().flatten();
         let names = names.map(|names| &names.value.general_names);
@@ -56,6 +57,12 @@ impl Leaf {
     /// Whether it names all of these.
     pub fn covers(&self, names: &[String]) -> bool {
         names.iter().all(|name| self.names.contains(name))
+    }
+
+    /// Whether it is valid at `now`, and names at least one of these.
+    pub fn serves(&self, names: &[String], now: u64) -> bool {
+        let is_valid = (self.not_before..=self.not_after).contains(&now);
+        is_valid && names.iter().any(|name| self.names.contains(name))
     }
 
     /// The end of its validity as people write it.
@@ -88,6 +95,12 @@ mod tests {
         assert!((1057 * day..1060 * day).contains(&leaf.renewal(100)));
         assert!(leaf.covers(&["b.example".to_owned()]));
         assert!(!leaf.covers(&["c.example".to_owned()]));
+        let both = ["c.example".to_owned(), "a.example".to_owned()];
+        assert!(!leaf.covers(&both));
+        assert!(leaf.serves(&both, 1090 * day));
+        assert!(!leaf.serves(&both, 1090 * day + 1));
+        assert!(!leaf.serves(&both, 1000 * day - 1));
+        assert!(!leaf.serves(&["c.example".to_owned()], 1050 * day));
         let nothing = Leaf::default();
         assert_eq!(nothing.renewal(255), 0);
     }

@@ -102,10 +102,11 @@ fn rtc_configuration(
     let answer = ice::Configuration::new(&Offer {
         host,
         endpoints: Endpoints {
-            udp_port: port(&settings.turn.listen),
             tcp_port: port(&settings.turn.listen),
             tls_port: port(&settings.front.https),
-        },
+            ..Endpoints::default()
+        }
+        .with_udp(settings.turn.listen.iter().map(SocketAddr::port)),
         credential,
         now,
         policy: settings.ice.policy,

@@ -26,7 +26,7 @@ mod credentials;
 mod forms;
 mod proxy;
 
-use credentials::{admin_token, extra_server, static_user, turn_secret};
+use credentials::{admin_token, api_key, extra_server, static_user, turn_secret};
 use forms::{
     balancers, drain_timeout, external_ip, legacy_listener, level, message_size, origin_or_all,
     positive_duration, realm, resume_window,
@@ -197,6 +197,7 @@ fn front(reader: &mut Reader<'_>) -> Front {
         max_connections: reader.count("front.max_connections", 1_000_000),
         max_per_ip: reader.count("front.max_per_ip", 1_000_000),
         proxy_protocol: reader.required("front.proxy_protocol", balancers),
+        probes: reader.required("front.probes", flag),
     }
 }
 
@@ -295,7 +296,11 @@ fn ice(reader: &mut Reader<'_>) -> Ice {
             choice(&[
                 ("same-origin", IceAccess::SameOrigin),
                 ("open", IceAccess::Open),
+                ("key", IceAccess::Key),
             ]),
         ),
+        api_keys: reader.required("ice.api_keys", move |value: &Value| {
+            list(|item: &Value| api_key(layers, item))(value)
+        }),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::settings::{
-    Acme, Auth, Challenge, ExternalIp, Network, Proxy, Settings, Tls, Upstream, overlap,
+    Acme, Auth, Challenge, ExternalIp, IceAccess, Network, Proxy, Settings, Tls, Upstream, overlap,
 };
 use crate::http::router;
 use crate::net::reach::{Reach, reach};
@@ -76,6 +76,19 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             what: "turn.listen needs two addresses with the same two ports each, and no wildcard among them".to_owned(),
         });
     }
+    if settings.ice.access == IceAccess::Key && settings.ice.api_keys.is_empty() {
+        conflicts.push(Conflict {
+            key: "ice.access",
+            what: "\"key\" lets nobody in while ice.api_keys is empty".to_owned(),
+        });
+    }
+    let names = settings.ice.api_keys.iter().map(|key| &key.name);
+    if let Some(twice) = duplicate(names) {
+        conflicts.push(Conflict {
+            key: "ice.api_keys",
+            what: format!("the name {twice:?} is there twice"),
+        });
+    }
     let users = &settings.turn.static_users;
     for (index, user) in users.iter().enumerate() {
         if users
@@ -90,6 +103,15 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         }
     }
     conflicts
+}
+
+fn duplicate<'a>(mut names: impl Iterator<Item = &'a String> + Clone) -> Option<&'a String> {
+    while let Some(name) = names.next() {
+        if names.clone().any(|other| other == name) {
+            return Some(name);
+        }
+    }
+    None
 }
 
 /// Why requests for a proxy would never arrive where they should.

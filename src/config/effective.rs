@@ -86,7 +86,7 @@ fn redacted(value: &Value) -> Value {
             table
                 .iter()
                 .map(|(name, value)| match name.as_str() {
-                    "password" | "credential" => (name.clone(), redacted(value)),
+                    "password" | "credential" | "key" => (name.clone(), redacted(value)),
                     _ => (name.clone(), value.clone()),
                 })
                 .collect(),

@@ -89,6 +89,9 @@ pub(super) const STATIC_USER: &[&str] = &["username", "password", "password_file
 /// Fields of an entry of `ice.extra_servers`.
 pub(super) const EXTRA_SERVER: &[&str] = &["urls", "username", "credential", "credential_file"];
 
+/// Fields of an entry of `ice.api_keys`.
+pub(super) const API_KEY: &[&str] = &["name", "key", "key_file"];
+
 /// Fields of an entry of `proxy`.
 pub(super) const PROXY: &[&str] = &[
     "path",
@@ -146,6 +149,7 @@ pub(super) const KEYS: &[Key] = &[
     given("front.max_connections", Number, "20000"),
     given("front.max_per_ip", Number, "256"),
     given("front.proxy_protocol", List, "false"),
+    given("front.probes", Flag, "false"),
     given("tls.mode", Text, "\"auto\""),
     open("tls.cert", Text, "none, the certificate is made here"),
     open("tls.key", Text, "none, the key is made here"),
@@ -198,6 +202,7 @@ pub(super) const KEYS: &[Key] = &[
     given("ice.policy", Text, "\"all\""),
     secret(given("ice.extra_servers", Tables(EXTRA_SERVER), "[]")),
     given("ice.access", Text, "\"same-origin\""),
+    secret(given("ice.api_keys", Tables(API_KEY), "[]")),
     open("web.dir", Text, "the built-in pages"),
     open(
         "web.csp",

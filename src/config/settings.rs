@@ -81,6 +81,8 @@ pub struct Front {
     /// Load balancers in front of us: each of their connections begins with a PROXY header that
     /// says whose it is.
     pub proxy_protocol: Vec<Network>,
+    /// Whether other servers may ask how they look from here.
+    pub probes: bool,
 }
 
 /// Strict-Transport-Security.
@@ -321,6 +323,17 @@ pub struct Ice {
     pub extra_servers: Vec<ExtraServer>,
     /// Who may ask.
     pub access: IceAccess,
+    /// Who may ask in any case.
+    pub api_keys: Vec<ApiKey>,
+}
+
+/// A key to the ICE configuration, for a program or a page elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Whose it is; part of the credentials.
+    pub name: String,
+    /// Visible ASCII characters.
+    pub key: Secret,
 }
 
 /// W3C `RTCIceTransportPolicy`.
@@ -339,6 +352,8 @@ pub enum IceAccess {
     SameOrigin,
     /// Anybody.
     Open,
+    /// Nobody without a key.
+    Key,
 }
 
 /// An `RTCIceServer` of somebody else.

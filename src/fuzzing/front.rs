@@ -1,6 +1,7 @@
 //! What strangers say first: the bytes of a connection, the path of a request, the text of a frame.
 
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use hyper::Method;
 
@@ -9,9 +10,11 @@ use crate::config::Secret;
 use crate::front::route::{self, Role};
 use crate::front::sniff::{self, MAX_BYTES, Sniff};
 use crate::http::router::{self, Route, Upgrade, route};
+use crate::ice::credential_id;
+use crate::ice::wish::Wish;
 use crate::net::proxy::{self, Step};
 use crate::signal::core::{Claim, MEMBER_ID_MAX, MemberId, ROOM_NAME_MAX, Recipient, RoomName};
-use crate::signal::dialect::lobby::Wish;
+use crate::signal::dialect::lobby;
 use crate::signal::dialect::topics::{MOST_TOPICS, Topical};
 use crate::signal::dialect::{Ask, Dialect, Request, course, native, peerjs};
 use crate::signal::ticket::Tickets;
@@ -137,7 +140,7 @@ pub fn native_frame(bytes: &[u8]) {
             let tickets = Tickets::new(&Secret::new("north"));
             assert_eq!(tickets.open(&ticket, native::NAMESPACE, 0), None);
         }
-        Ok(Request::Ice) | Err(_) => {}
+        Ok(Request::Ice | Request::Report(_)) | Err(_) => {}
         Ok(Request::Reply(_) | Request::Nothing) => panic!("not counted"),
         Ok(other) => panic!("{other:?} is not in this dialect"),
     }
@@ -202,7 +205,7 @@ pub fn further_frame(bytes: &[u8]) {
             }
         },
         Request::Ask(Ask::Lobby(wish)) => {
-            if let Wish::New { person, .. } = wish {
+            if let lobby::Wish::New { person, .. } = wish {
                 check_member(&person.id);
                 assert!(
                     person
@@ -230,4 +233,21 @@ fn check_room(room: &RoomName) {
 
 fn check_member(member: &MemberId) {
     assert!((1..=MEMBER_ID_MAX).contains(&member.as_str().len()));
+}
+
+/// Reads what a client wishes for, query and body with a line break between them.
+pub fn ice_wish(bytes: &[u8]) {
+    let (query, body) = match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(at) => bytes.split_at(at),
+        None => (bytes, &[][..]),
+    };
+    let Ok(query) = std::str::from_utf8(query) else {
+        return;
+    };
+    let longest = Duration::from_secs(43_200);
+    let wish = Wish::asked(query).or_posted(body.trim_ascii_start());
+    let lifetime = wish.lifetime(longest);
+    assert!((60..=43_200).contains(&lifetime.as_secs()));
+    let id = credential_id(wish.names.iter().map(String::as_str), 0);
+    assert!(id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic() && b != b':'));
 }

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body;
 use hyper::header::{
@@ -20,12 +21,11 @@ use super::authority::Authority;
 use super::body::Answer;
 use super::origin::Source;
 use super::page::text;
-use super::upgrade;
 use super::{Inner, Services};
 use crate::config::settings::IceAccess;
-use crate::ice::{Configuration, Credential, Offer, credential_id};
+use crate::ice::wish::Wish;
+use crate::ice::{Configuration, Credential, Format, Offer, credential_id};
 use crate::net::clock;
-use crate::signal::apprtc::query::Query;
 use crate::telemetry::repeats::{Repeated, note};
 
 /// Some clients post a wish for a lifetime; nobody needs more than this to do so.
@@ -35,6 +35,8 @@ const MAX_BODY: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Access {
     Granted(Readers),
+    /// A key would open.
+    NeedsKey,
     Refused,
 }
 
@@ -59,92 +61,143 @@ where
 {
     let inner = &*services.inner;
     let (head, body) = request.into_parts();
-    let query = head.uri.query().unwrap_or_default();
-    // AppRTC's clients were told a key with their place in a room, which opens for whoever has it.
-    // One that we do not know neither opens nor closes anything.
-    let parsed = Query::parse(query);
-    let key = parsed.get("key");
-    let holder = key.and_then(|key| inner.hub.apprtc().holder(key));
+    // Read in any case, or the refusal of many requests on one connection looks like an attack.
+    let body = read(body, inner.limits.header).await;
+    let wish = Wish::asked(head.uri.query().unwrap_or_default());
+    let bearer = bearer(&head.headers);
+    let keys = bearer.as_deref().into_iter().chain(wish.key.as_deref());
+    let holder = holder(inner, keys, wish.key.as_deref());
     let access = match &holder {
+        // Whoever has a key answers for the page that uses it.
         Some(_) => Access::Granted(Readers::Everybody),
         None => access(inner, &head.headers, own),
     };
-    let readers = match access {
-        Access::Granted(readers) => readers,
-        Access::Refused => {
-            inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
-            note(Repeated::ForeignOrigin, peer);
-            return text(StatusCode::FORBIDDEN, "Not for this origin\n");
-        }
-    };
-    let allowed = inner
+    // Before the network's budget is asked: a page elsewhere must not use up that of its visitors.
+    if access == Access::Refused {
+        inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
+        note(Repeated::ForeignOrigin, peer);
+        return text(StatusCode::FORBIDDEN, "Not for this origin\n");
+    }
+    let is_allowed = inner
         .limiter
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .allow(peer, clock::now());
-    if !allowed {
+    let readers = match &access {
+        Access::Granted(readers) => readers,
+        Access::NeedsKey | Access::Refused => &Readers::Everybody,
+    };
+    if !is_allowed {
         inner.stats.ice_limited.fetch_add(1, Ordering::Relaxed);
         note(Repeated::TooManyConfigurations, peer);
         let mut response = text(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n");
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        allow_readers(headers, &readers);
+        allow_readers(headers, readers);
         return response;
+    }
+    if access == Access::NeedsKey {
+        return unauthorized("A key is needed\n", readers);
     }
     // Whoever may join a room gets credentials with the seat; without that right, none here either.
-    let token = bearer(&head.headers).or_else(|| upgrade::token(query));
-    if holder.is_none()
-        && inner.ice.access != IceAccess::Open
-        && !inner.hub.reception().knows(token.as_deref())
-    {
-        let mut response = text(StatusCode::UNAUTHORIZED, "A token is needed\n");
-        let headers = response.headers_mut();
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        allow_readers(headers, &readers);
-        return response;
+    let token = bearer.as_deref().or(wish.token.as_deref());
+    let needs_token = holder.is_none() && inner.ice.access == IceAccess::SameOrigin;
+    if needs_token && !inner.hub.reception().knows(token) {
+        return unauthorized("A token is needed\n", readers);
     }
-    if let Some(refusal) = discard(body, inner.limits.header).await {
-        return refusal;
-    }
-    let Some(host) = inner
-        .hosts
-        .first()
-        .map(String::as_str)
-        .or_else(|| own.map(Authority::host))
-    else {
+    let mut response = match body {
+        Ok(body) => grant(inner, wish.or_posted(&body), holder, own, &head.method),
+        Err(refusal) => refusal,
+    };
+    allow_readers(response.headers_mut(), readers);
+    response
+}
+
+/// The configuration, for somebody who may have it.
+fn grant(
+    inner: &Inner,
+    wish: Wish,
+    holder: Option<Holder>,
+    own: Option<&Authority>,
+    method: &Method,
+) -> Response<Answer> {
+    let format = match wish.format {
+        Ok(format) => format,
+        Err(unknown) => return text(StatusCode::BAD_REQUEST, format!("{unknown}\n")),
+    };
+    let Some(host) = inner.reachable(own) else {
         return text(StatusCode::BAD_REQUEST, "Which host?\n");
     };
     let mut unique = [0; 8];
     if aws_lc_rs::rand::fill(&mut unique).is_err() {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "No randomness\n");
     }
-    let unique = u64::from_be_bytes(unique);
-    let id = match holder {
-        Some(names) => credential_id(names, unique),
-        None => credential_id(wishes(query), unique),
+    let names = match holder {
+        Some(Holder::Guest(names)) => names,
+        Some(Holder::Named(name)) => [vec![name], wish.names.clone()].concat(),
+        None => wish.names.clone(),
     };
+    let names = names.iter().map(String::as_str);
+    let id = credential_id(names, u64::from_be_bytes(unique));
     let now = clock::unix_time();
-    let credential = Credential::new(&inner.secret, &id, now, inner.credential_ttl);
+    let ttl = wish.lifetime(inner.credential_ttl);
     let configuration = Configuration::new(&Offer {
-        host,
+        host: &host,
         endpoints: inner.endpoints,
-        credential: &credential,
+        credential: &Credential::new(&inner.secret, &id, now, ttl),
         now,
         policy: inner.ice.policy,
         extra_servers: &inner.ice.extra_servers,
     });
     inner.stats.ice_granted.fetch_add(1, Ordering::Relaxed);
-    respond(&configuration, &readers, &head.method)
+    respond(&configuration, format, method)
 }
 
-/// Answers OPTIONS: a browser asks before a page elsewhere posts JSON.
+/// Whose key a request has.
+enum Holder {
+    /// A key of the operator's, by its name.
+    Named(String),
+    /// A client of AppRTC, by its room if it is in one: it was told a key with its page.
+    Guest(Vec<String>),
+}
+
+/// A key that we do not know neither opens nor closes anything.
+fn holder<'a>(
+    inner: &Inner,
+    mut keys: impl Iterator<Item = &'a str>,
+    key: Option<&str>,
+) -> Option<Holder> {
+    let named = keys.find_map(|key| inner.api_keys.holder(key.as_bytes()));
+    if let Some(name) = named {
+        return Some(Holder::Named(name.to_owned()));
+    }
+    let names = inner.hub.apprtc().holder(key?)?;
+    // Everybody is told the other kind, that of visitors of the page.
+    let is_enough = inner.ice.access != IceAccess::Key || !names.is_empty();
+    is_enough.then(|| Holder::Guest(names.into_iter().map(str::to_owned).collect()))
+}
+
+fn unauthorized(why: &'static str, readers: &Readers) -> Response<Answer> {
+    let mut response = text(StatusCode::UNAUTHORIZED, why);
+    let headers = response.headers_mut();
+    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    allow_readers(headers, readers);
+    response
+}
+
+/// Answers OPTIONS: a browser asks before a page elsewhere posts JSON or shows a key.
 pub(super) fn preflight(
     services: &Services,
     headers: &HeaderMap,
     own: Option<&Authority>,
 ) -> Response<Answer> {
-    let Access::Granted(readers) = access(&services.inner, headers, own) else {
-        return text(StatusCode::FORBIDDEN, "Not for this origin\n");
+    let inner = &services.inner;
+    let readers = match access(inner, headers, own) {
+        Access::Granted(readers) => readers,
+        Access::NeedsKey => Readers::Everybody,
+        // Only the request itself can tell whether the page has a key.
+        Access::Refused if !inner.api_keys.is_empty() => Readers::Everybody,
+        Access::Refused => return text(StatusCode::FORBIDDEN, "Not for this origin\n"),
     };
     let mut response = Response::new(Answer::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -162,11 +215,14 @@ pub(super) fn preflight(
     response
 }
 
-fn respond(configuration: &Configuration, readers: &Readers, method: &Method) -> Response<Answer> {
-    let Ok(json) = serde_json::to_vec(configuration) else {
+fn respond(configuration: &Configuration, format: Format, method: &Method) -> Response<Answer> {
+    let Ok(json) = configuration.shaped(format) else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "Cannot be written\n");
     };
     let mut response = Response::new(Answer::empty());
+    if format.is_created() {
+        *response.status_mut() = StatusCode::CREATED;
+    }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(json.len() as u64));
@@ -176,7 +232,6 @@ fn respond(configuration: &Configuration, readers: &Readers, method: &Method) ->
         ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static("Link"),
     );
-    allow_readers(headers, readers);
     for link in configuration.links() {
         if let Ok(link) = HeaderValue::from_str(&link) {
             headers.append(LINK, link);
@@ -188,9 +243,12 @@ fn respond(configuration: &Configuration, readers: &Readers, method: &Method) ->
     response
 }
 
+/// What is decided without a key.
 fn access(inner: &Inner, headers: &HeaderMap, own: Option<&Authority>) -> Access {
-    if inner.ice.access == IceAccess::Open {
-        return Access::Granted(Readers::Everybody);
+    match inner.ice.access {
+        IceAccess::Open => return Access::Granted(Readers::Everybody),
+        IceAccess::Key => return Access::NeedsKey,
+        IceAccess::SameOrigin => {}
     }
     match Source::of(headers, own, &inner.hosts, &inner.signaling.allowed_origins) {
         Source::Own | Source::AppRtc => Access::Granted(Readers::SameOrigin),
@@ -225,53 +283,18 @@ fn allow_readers(headers: &mut HeaderMap, readers: &Readers) {
     headers.insert(VARY, HeaderValue::from_static("origin"));
 }
 
-/// Reads a body to its end, so that the connection can be used again, and tells why it would not.
-async fn discard<B>(body: B, within: Duration) -> Option<Response<Answer>>
+/// Reads a body to its end, so that the connection can be used again, or tells why not.
+async fn read<B>(body: B, within: Duration) -> Result<Bytes, Response<Answer>>
 where
     B: Body + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     if body.is_end_stream() {
-        return None;
+        return Ok(Bytes::new());
     }
     match tokio::time::timeout(within, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(_)) => Some(text(StatusCode::PAYLOAD_TOO_LARGE, "Too large\n")),
-        Err(_) => Some(text(StatusCode::REQUEST_TIMEOUT, "Too slow\n")),
-    }
-}
-
-/// What the client calls itself: its user, or its room and member.
-fn wishes(query: &str) -> impl Iterator<Item = &str> {
-    let value = move |wanted: &'static [&'static str]| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find_map(|(name, value)| wanted.contains(&name).then_some(value))
-    };
-    let user = value(&["user"]);
-    let (room, member) = match user {
-        Some(_) => (None, None),
-        None => (value(&["room"]), value(&["member", "uid", "client"])),
-    };
-    user.into_iter().chain(room).chain(member)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_is_called_by_its_user_or_its_room_and_member() {
-        for (query, expected) in [
-            ("", &[] as &[&str]),
-            ("format=x&flag", &[]),
-            ("user=alice", &["alice"]),
-            ("room=r&user=alice", &["alice"]),
-            ("room=r&uid=m", &["r", "m"]),
-            ("member=m", &["m"]),
-        ] {
-            assert_eq!(wishes(query).collect::<Vec<_>>(), expected, "{query}");
-        }
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err(text(StatusCode::PAYLOAD_TOO_LARGE, "Too large\n")),
+        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "Too slow\n")),
     }
 }

@@ -274,7 +274,7 @@ const SWALLOW: usize = 64 * 1024;
 /// Reads what a visitor is sending while the answer is an error already. Otherwise HTTP/1 could not
 /// use the connection again, and HTTP/2 would take what is still under way for a mistake, of which
 /// it forgives few. One who waits to be asked for a body sends none.
-async fn swallow<B>(body: B, waits: bool)
+pub(super) async fn swallow<B>(body: B, waits: bool)
 where
     B: Body + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -113,14 +113,10 @@ where
             .headers_mut()
             .insert(SEC_WEBSOCKET_PROTOCOL, chosen);
     }
-    let host = inner.hosts.first().map(String::as_str);
     let visitor = Visitor {
         peer: client.peer,
         dialect,
-        host: host
-            .or_else(|| own.map(Authority::host))
-            .unwrap_or_default()
-            .into(),
+        host: inner.reachable(own).unwrap_or_default().into(),
         token: request.uri().query().and_then(token),
         query: request.uri().query().unwrap_or_default().into(),
     };

@@ -3,10 +3,12 @@
 //! Only for error messages. Reads `/proc`, sees what this user may see, and knows nothing more
 //! than that when it may see nothing.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The transport whose table is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,16 @@ impl Holder {
 
 /// Finds who is in the way of binding the address. Of several the first one found.
 pub fn find(transport: Transport, address: SocketAddr) -> Option<Holder> {
+    holders(transport, address, 1).into_iter().next()
+}
+
+/// Everybody who has a socket that is in the way of binding the address.
+pub fn all(transport: Transport, address: SocketAddr) -> Vec<Holder> {
+    const MANY: usize = 16;
+    holders(transport, address, MANY)
+}
+
+fn holders(transport: Transport, address: SocketAddr, most: usize) -> Vec<Holder> {
     let tables = match transport {
         Transport::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
         Transport::Udp => ["/proc/net/udp", "/proc/net/udp6"],
@@ -78,15 +90,48 @@ pub fn find(transport: Transport, address: SocketAddr) -> Option<Holder> {
         .filter_map(|path| fs::read_to_string(path).ok())
         .flat_map(|table| entries(&table, transport, address))
         .collect();
-    let first = entries.first()?;
-    let process = processes().find_map(|pid| {
-        holds(pid, &entries).then(|| Holder::Process {
+    let Some(first) = entries.first() else {
+        return Vec::new();
+    };
+    let found: Vec<Holder> = processes()
+        .filter(|pid| holds(*pid, &entries))
+        .map(|pid| Holder::Process {
             pid,
             name: name(pid),
             unit: unit(pid),
         })
-    });
-    Some(process.unwrap_or(Holder::Hidden { uid: first.uid }))
+        .take(most)
+        .collect();
+    match found.is_empty() {
+        true => vec![Holder::Hidden { uid: first.uid }],
+        false => found,
+    }
+}
+
+/// The sockets of a process, as far as this user may see them.
+pub fn sockets(pid: u32) -> HashSet<u64> {
+    descriptors(pid)
+        .filter_map(|target| {
+            let inode = target
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?;
+            inode.parse().ok()
+        })
+        .collect()
+}
+
+/// Every UDP port that somebody has, and the socket's number.
+pub fn udp_ports() -> io::Result<Vec<(u16, u64)>> {
+    let table = fs::read_to_string("/proc/net/udp")?;
+    let table6 = fs::read_to_string("/proc/net/udp6").unwrap_or_default();
+    let row = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let port = parse_address(fields.next()?)?.port();
+        Some((port, fields.nth(7)?.parse().ok()?))
+    };
+    let lines = table.lines().skip(1).chain(table6.lines().skip(1));
+    Ok(lines.filter_map(row).collect())
 }
 
 /// A socket in the kernel's table.
@@ -159,12 +204,16 @@ fn holds(pid: u32, entries: &[Entry]) -> bool {
         .iter()
         .map(|entry| format!("socket:[{}]", entry.inode))
         .collect();
+    descriptors(pid).any(|target| wanted.iter().any(|socket| target == Path::new(socket)))
+}
+
+/// What the descriptors of a process lead to.
+fn descriptors(pid: u32) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
-        .any(|target| wanted.iter().any(|socket| target == Path::new(socket)))
 }
 
 fn name(pid: u32) -> String {
@@ -258,6 +307,14 @@ mod tests {
         let ours = |holder| matches!(holder, Some(Holder::Process { pid, .. }) if pid == std::process::id());
         assert!(ours(find(Transport::Tcp, tcp.local_addr().unwrap())));
         assert!(ours(find(Transport::Udp, udp.local_addr().unwrap())));
+        let mine = sockets(std::process::id());
+        let port = udp.local_addr().unwrap().port();
+        let listed = udp_ports().unwrap();
+        assert!(
+            listed
+                .iter()
+                .any(|(p, inode)| *p == port && mine.contains(inode))
+        );
         let everywhere = ([0; 8], tcp.local_addr().unwrap().port()).into();
         assert!(ours(find(Transport::Tcp, everywhere)));
     }

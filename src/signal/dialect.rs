@@ -22,6 +22,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::core::{Claim, Door, Event, MemberId, Recipient, RoomName};
+use super::outcome::Outcome;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,6 +168,8 @@ pub enum Request {
     },
     /// A fresh ICE configuration.
     Ice,
+    /// That it be noted how a call was connected.
+    Report(Outcome),
     /// This text in return, whatever else is going on.
     Reply(String),
     /// This text in return, in its place among everything else that the client is told.

@@ -2,6 +2,7 @@
 
 use super::core::Refusal;
 use super::hub::Hub;
+use super::outcome::Outcome;
 use crate::telemetry::metrics::{Page, Source};
 
 impl Source for Hub {
@@ -71,6 +72,16 @@ impl Source for Hub {
                 (&[("reason", "too_fast")], stats.too_fast),
                 (&[("reason", "silent")], stats.silent),
             ],
+        );
+        let outcomes: Vec<_> = Outcome::ALL
+            .iter()
+            .zip(stats.outcomes)
+            .map(|((path, transport), count)| ([("path", *path), ("transport", *transport)], count))
+            .collect();
+        page.counters(
+            "signaling_call_paths",
+            "Ways that calls found or did not find, one report a side, as our pages tell.",
+            outcomes.iter().map(|(labels, count)| (&labels[..], *count)),
         );
         self.apprtc().collect(page);
     }

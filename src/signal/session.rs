@@ -439,6 +439,14 @@ where
             Request::Relay { claim, to } => connection.relay(claim, to, text).await,
             Request::Door { claim, door } => connection.door(claim, door).await,
             Request::Ice => self.renew(Asked::Yes).await,
+            // Of those in a room only: what others say is about no call.
+            Request::Report(_) if self.seat.is_none() => {
+                deny(connection, dialect, &native::Complaint::NotJoined).await
+            }
+            Request::Report(outcome) => {
+                self.hub.stats().ended_as(outcome);
+                connection.answer(native::REPORTED.into()).await
+            }
             Request::Answer(text) => connection.answer(text.into()).await,
             Request::Reply(reply) => {
                 let reply = Item::Text(reply.into());

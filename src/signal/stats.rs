@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::core::Refusal;
+use super::outcome::Outcome;
 
 /// Shared counters. Each is exact by itself; two read together may be a moment apart.
 #[derive(Debug, Default)]
@@ -25,6 +26,7 @@ pub struct Stats {
     pub(super) too_slow: AtomicU64,
     pub(super) too_fast: AtomicU64,
     pub(super) silent: AtomicU64,
+    pub(super) outcomes: [AtomicU64; Outcome::ALL.len()],
 }
 
 /// [`Stats`] at one moment.
@@ -60,6 +62,8 @@ pub struct Snapshot {
     pub too_fast: u64,
     /// Connections ended because nothing came from them any more.
     pub silent: u64,
+    /// What clients say about the ways of their calls, by [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::ALL.len()],
 }
 
 impl Stats {
@@ -82,6 +86,13 @@ impl Stats {
             too_slow: read(&self.too_slow),
             too_fast: read(&self.too_fast),
             silent: read(&self.silent),
+            outcomes: self.outcomes.each_ref().map(read),
+        }
+    }
+
+    pub(super) fn ended_as(&self, outcome: Outcome) {
+        if let Some(counter) = self.outcomes.get(outcome.index()) {
+            Self::add(counter);
         }
     }
 

@@ -90,6 +90,15 @@ impl Appliance {
         self.wait();
     }
 
+    /// The same with other names.
+    pub(crate) fn start_again_as(&mut self, names: &[&str]) {
+        let file = self.directory.path().join("appliance.toml");
+        let config = fs::read_to_string(&file).unwrap();
+        let (_, rest) = config.split_once('\n').unwrap();
+        fs::write(&file, format!("host = {names:?}\n{rest}")).unwrap();
+        self.start_again();
+    }
+
     pub(crate) fn hang_up(&self) {
         self.process.signal("-HUP");
     }

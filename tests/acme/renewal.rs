@@ -79,3 +79,35 @@ fn a_renewal_ends_no_connection_and_no_allocation() {
     let shown = stream.conn.peer_certificates().unwrap()[0].clone();
     assert!(!shown.is_empty());
 }
+
+#[test]
+fn after_a_change_of_names_the_old_certificate_serves_until_there_is_a_new_one() {
+    let mut authority = Authority::start(Temper::default());
+    let mut appliance = Appliance::start(&authority, &["localhost"], Challenge::TlsAlpn01);
+    let old = appliance.is_certified("localhost");
+    let root = authority.root();
+
+    // The authority is away: all that there is was ordered before.
+    authority.stop();
+    appliance.start_again_as(&["localhost", "call.internal"]);
+    assert_eq!(appliance.leaf("localhost"), old, "the first handshake");
+    let header = appliance.page("localhost", &root);
+    assert!(header.starts_with("http/1.1 200"), "{header}");
+    appliance.says("no new certificate", 1);
+    assert_eq!(appliance.leaf("localhost"), old);
+
+    // It is no reason not to order the new one.
+    authority.start_again();
+    appliance.hang_up();
+    until("another certificate is shown", || {
+        appliance.leaf("localhost") != old
+    });
+    let header = appliance.page("call.internal", &authority.root());
+    assert!(header.starts_with("http/1.1 200"), "{header}");
+
+    // Where none of the names is its own, it is of no use.
+    authority.stop();
+    appliance.start_again_as(&["talk.internal"]);
+    let own = appliance.leaf("talk.internal");
+    assert!(own.issuer().contains("self-signed"), "{}", own.issuer());
+}

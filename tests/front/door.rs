@@ -102,6 +102,7 @@ impl Default for Setup {
             assets: Assets::table(TABLE),
             endpoints: Endpoints {
                 udp_port: Some(3478),
+                web_udp_port: None,
                 tcp_port: Some(3479),
                 tls_port: Some(8443),
             },
@@ -161,6 +162,8 @@ impl Setup {
             secret: Secret::new(SECRET),
             certificates: certificates.clone(),
             endpoints: self.endpoints,
+            prober: None,
+            addresses: vec!["192.0.2.1".parse().unwrap()],
         };
         let services = Services::new(&self.settings, parts).unwrap();
         let mut sockets = Vec::new();
@@ -402,6 +405,7 @@ pub(crate) fn settings() -> Settings {
             max_connections: some(1000),
             max_per_ip: some(1000),
             proxy_protocol: Vec::new(),
+            probes: false,
         },
         tls: Tls::SelfSigned,
         signaling: Signaling {
@@ -430,6 +434,7 @@ pub(crate) fn settings() -> Settings {
             policy: IcePolicy::All,
             extra_servers: Vec::new(),
             access: IceAccess::SameOrigin,
+            api_keys: Vec::new(),
         },
         web: Web {
             dir: None,

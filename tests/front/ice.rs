@@ -76,7 +76,7 @@ async fn the_credential_is_what_a_server_with_the_same_secret_expects() {
     let expiry: u64 = expiry.parse().unwrap();
     assert!((before + 43200..=clock::unix_time() + 43200).contains(&expiry));
     assert_eq!(body["expires_at"], expiry);
-    assert!(id.starts_with("alice0d0a."), "{id}");
+    assert!(id.starts_with("alice."), "{id}");
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
     let tag = STANDARD.decode(body["password"].as_str().unwrap()).unwrap();
     hmac::verify(&key, username.as_bytes(), &tag).unwrap();
@@ -86,29 +86,33 @@ async fn the_credential_is_what_a_server_with_the_same_secret_expects() {
 }
 
 #[tokio::test]
-async fn urls_name_the_configured_host_or_the_one_that_was_asked() {
+async fn urls_name_the_host_by_which_the_client_came_if_it_is_ours() {
     let url = async |door: &Door, host: &str| {
         let request = format!("GET /ice HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let reply = door.ask(&request).await;
         match reply.status {
-            200 => reply.json()["uris"][0].as_str().unwrap().to_owned(),
+            200 => {
+                let url = reply.json()["uris"][0].as_str().unwrap().to_owned();
+                url.replace("turn:", "").replace(":3478?transport=udp", "")
+            }
             status => status.to_string(),
         }
     };
     let door = Door::open().await;
-    assert_eq!(
-        url(&door, "192.0.2.7:443").await,
-        "turn:192.0.2.7:3478?transport=udp"
-    );
-    assert_eq!(url(&door, "[::1]").await, "turn:[::1]:3478?transport=udp");
+    assert_eq!(url(&door, "192.0.2.7:443").await, "192.0.2.7");
+    assert_eq!(url(&door, "[::1]").await, "[::1]");
+    assert_eq!(url(&door, "[::ffff:192.0.2.7]:443").await, "192.0.2.7");
     assert_eq!(url(&door, "a/b").await, "400");
     let mut setup = Setup::default();
     setup.settings.host = vec!["call.example".to_owned(), "b.example".to_owned()];
     let door = setup.open().await;
-    assert_eq!(
-        url(&door, "192.0.2.7").await,
-        "turn:call.example:3478?transport=udp"
-    );
+    assert_eq!(url(&door, "B.example:8443").await, "b.example");
+    assert_eq!(url(&door, "call.example").await, "call.example");
+    // Our own address, in both of its forms; a stranger's, and a name that only begins like ours.
+    assert_eq!(url(&door, "192.0.2.1").await, "192.0.2.1");
+    assert_eq!(url(&door, "[::ffff:192.0.2.1]").await, "192.0.2.1");
+    assert_eq!(url(&door, "192.0.2.7").await, "call.example");
+    assert_eq!(url(&door, "b.example.evil.example").await, "call.example");
 }
 
 #[tokio::test]
@@ -205,6 +209,104 @@ async fn a_body_that_nobody_needs_is_refused_when_it_is_large() {
         ))
         .await;
     assert_eq!(reply.status, 413);
+}
+
+#[tokio::test]
+async fn each_format_has_its_status_its_shape_and_the_links() {
+    let door = Door::open().await;
+    for (query, status, pointer) in [
+        ("", 200, "/iceServers/1/credential"),
+        ("?format=", 200, "/iceServers/1/credential"),
+        ("?format=array", 200, "/3/credential"),
+        ("?format=twilio", 201, "/ice_servers/3/credential"),
+        ("?format=kvs", 200, "/IceServerList/0/Password"),
+        ("?format=cloudflare", 201, "/iceServers/1/credential"),
+    ] {
+        for method in ["GET", "POST"] {
+            let reply = door
+                .ask(&format!(
+                    "{method} /ice{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\
+                     Connection: close\r\n\r\n"
+                ))
+                .await;
+            assert_eq!(reply.status, status, "{query}");
+            let body = reply.json();
+            assert!(
+                body.pointer(pointer).is_some_and(|it| it.is_string()),
+                "{body}"
+            );
+            let links: Vec<_> = reply.headers.iter().filter(|(n, _)| n == "link").collect();
+            assert_eq!(links.len(), 4, "{query}");
+            assert_eq!(reply.header("cache-control"), Some("no-store"));
+        }
+    }
+    let twilio = door.get("/ice?format=twilio", &[]).await.json();
+    assert_eq!(twilio["ttl"], "43200");
+    let unknown = door.get("/ice?format=xml", &[]).await;
+    assert_eq!(unknown.status, 400);
+    for name in ["array", "twilio", "kvs", "cloudflare"] {
+        assert!(unknown.text().contains(name), "{}", unknown.text());
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_wish_for_a_shorter_life_of_its_credential() {
+    let door = Door::open().await;
+    let form = "application/x-www-form-urlencoded";
+    let json = "application/json";
+    for (query, kind, body, expected) in [
+        ("", form, "Ttl=3600", 3600),
+        ("", json, r#"{"ttl": 3600}"#, 3600),
+        ("", "text/plain", r#"{"ttl": "3600"}"#, 3600),
+        ("?ttl=3600", "", "", 3600),
+        ("?ttl=600", json, r#"{"ttl": 3600}"#, 600),
+        ("?ttl=1", "", "", 60),
+        ("?ttl=999999999", "", "", 43200),
+        ("?ttl=soon", json, "{{{{", 43200),
+        ("?ttl=-5", form, "Ttl=%00", 43200),
+    ] {
+        let reply = door
+            .ask(&format!(
+                "POST /ice{query} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            ))
+            .await;
+        assert_eq!(reply.json()["ttl"], expected, "{query} {body}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_name_who_asked_however_it_is_said() {
+    let door = Door::open().await;
+    for (query, expected) in [
+        ("user=alice", ":alice."),
+        ("service=turn&username=alice&key=x", ":alice."),
+        ("room=blue&uid=m1", ":blue.m1."),
+        ("room=blue%3Asky&member=m1", ":bluesky.m1."),
+    ] {
+        let body = door.get(&format!("/ice?{query}"), &[]).await.json();
+        let username = body["username"].as_str().unwrap();
+        assert!(username.contains(expected), "{query}: {username}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_path_over_udp_is_offered_where_it_is_listened_on() {
+    let mut setup = Setup::default();
+    setup.endpoints = setup.endpoints.with_udp([3478, 443].into_iter());
+    let body = setup.open().await.get("/ice", &[]).await.json();
+    let urls = json!([
+        "turn:localhost:3478?transport=udp",
+        "turn:localhost:443?transport=udp",
+        "turn:localhost:3479?transport=tcp",
+        "turns:localhost:8443?transport=tcp",
+    ]);
+    assert_eq!(body["uris"], urls);
+    assert_eq!(
+        body["iceServers"][0],
+        json!({"urls": ["stun:localhost:3478"]})
+    );
 }
 
 #[tokio::test]

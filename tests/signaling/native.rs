@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use callbox::config::settings;
+use callbox::signal::outcome::Outcome;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, settings, settings_for};
@@ -271,4 +272,33 @@ async fn who_sends_too_much_is_told_with_a_code_of_its_own() {
         client.client.is_closed().await,
         (4429, "too many messages".to_owned())
     );
+}
+
+#[tokio::test]
+async fn a_report_of_how_a_call_was_connected_is_counted_and_nothing_else() {
+    let server = Server::start(settings()).await;
+    let (mut first, _) = Native::joined(&server, "123", "a").await;
+    let (mut second, _) = Native::joined(&server, "123", "b").await;
+    first.hears_cmd("new-peer").await;
+    let report = json!({"cmd": "report", "path": "relay", "transport": "tls"});
+    first.say(report.clone()).await;
+    assert_eq!(first.hears().await, json!({"cmd": "reported"}));
+    first.say(json!({"cmd": "report", "path": "failed"})).await;
+    assert_eq!(first.hears().await, json!({"cmd": "reported"}));
+    first
+        .say(json!({"cmd": "report", "path": "192.0.2.1", "transport": "udp"}))
+        .await;
+    assert_eq!(first.hears_cmd("err-msg").await["code"], "bad-report");
+
+    let mut stranger = Native::connect(&server).await;
+    stranger.say(report).await;
+    assert_eq!(stranger.hears_cmd("err-msg").await["code"], "not-joined");
+
+    // The other member has heard nothing of it: this is the first thing after the join.
+    first.tells("a", "b", "x").await;
+    assert_eq!(second.hears().await["cmd"], "offer");
+    let outcomes = server.hub.stats().snapshot().outcomes;
+    let counted = Outcome::ALL.iter().zip(outcomes);
+    let counted: Vec<_> = counted.filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counted, [(&("relay", "tls"), 1), (&("failed", "none"), 1)]);
 }

@@ -24,6 +24,8 @@ use crate::state::{StateDir, StateError};
 /// after a change of one of these nothing stale is taken for an answer.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
+    /// What the certificates of one authority begin with.
+    authority: String,
     certificate: String,
     account: String,
     pub(super) backoff: String,
@@ -36,8 +38,10 @@ impl Names {
         let order = fingerprint(&[&[acme.directory.as_str()], sorted.as_slice()].concat());
         let email = acme.email.as_deref().unwrap_or_default();
         let account = fingerprint(&[&acme.directory, email]);
+        let authority = format!("acme-{}-", fingerprint(&[acme.directory.as_str()]));
         Self {
-            certificate: format!("acme-{order}.pem"),
+            certificate: format!("{authority}{order}.pem"),
+            authority,
             account: format!("acme-account-{account}.key"),
             backoff: format!("acme-{order}.failures"),
         }
@@ -50,24 +54,42 @@ fn fingerprint(parts: &[&str]) -> String {
     short.map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The certificate of the last order, if it fits.
+/// The certificate of the last order, if it fits. Else, since the names have been changed, the newest
+/// one of the same authority that is good for some of them: better than one that nobody trusts,
+/// until there is another. `now` in seconds since 1970.
 pub(super) fn certificate(
     state: &StateDir,
     names: &Names,
     hosts: &[String],
+    now: u64,
     provider: &CryptoProvider,
 ) -> Option<CertifiedKey> {
-    let read = state.read(&names.certificate).unwrap_or_else(|error| {
+    let last = read(state, &names.certificate, provider);
+    if let Some(key) = last.filter(|key| Leaf::of(key).covers(hosts)) {
+        return Some(key);
+    }
+    let kept = state
+        .names(&names.authority, ".pem")
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, "kept certificates cannot be looked for");
+            Vec::new()
+        });
+    kept.iter()
+        .filter_map(|name| read(state, name, provider))
+        .map(|key| (Leaf::of(&key), key))
+        .filter(|(leaf, _)| leaf.serves(hosts, now))
+        .max_by_key(|(leaf, _)| leaf.not_before)
+        .map(|(_, key)| key)
+}
+
+fn read(state: &StateDir, name: &str, provider: &CryptoProvider) -> Option<CertifiedKey> {
+    let content = state.read(name).unwrap_or_else(|error| {
         tracing::warn!(%error, "the kept certificate cannot be used");
         None
     });
-    match parse(&names.certificate, &read?, provider) {
-        Ok(key) => Leaf::of(&key).covers(hosts).then_some(key),
-        Err(error) => {
-            tracing::warn!(%error, "the kept certificate cannot be used");
-            None
-        }
-    }
+    parse(name, &content?, provider)
+        .inspect_err(|error| tracing::warn!(%error, "the kept certificate cannot be used"))
+        .ok()
 }
 
 /// Key and chain in one file.

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::Reader;
 use super::forms::username;
-use crate::config::file::{EXTRA_SERVER, STATIC_USER};
+use crate::config::file::{API_KEY, EXTRA_SERVER, STATIC_USER};
 use crate::config::load::{Layer, Layers};
 use crate::config::secret::Secret;
-use crate::config::settings::{ExtraServer, StaticUser};
+use crate::config::settings::{ApiKey, ExtraServer, StaticUser};
 use crate::config::shape::{Fields, Parsed, Wrong, list, text, words, wrong};
 use crate::config::text;
 use crate::config::value::Value;
@@ -85,6 +85,32 @@ pub(super) fn extra_server(layers: &Layers, value: &Value) -> Parsed<ExtraServer
         credential: credential.unwrap_or_default(),
     }))
 }
+
+pub(super) fn api_key(layers: &Layers, value: &Value) -> Parsed<ApiKey> {
+    let mut fields = Fields::of(value, API_KEY)?;
+    let name = fields.get("name", text(username));
+    let key = credential(layers, "ice.api_keys", &mut fields, "key", "key_file");
+    if !fields.has("name") {
+        fields.complain("name is missing");
+    }
+    if !fields.has("key") && !fields.has("key_file") {
+        fields.complain("key is missing");
+    }
+    if let Some(bytes) = key.as_ref().map(Secret::expose) {
+        if bytes.len() < MIN_API_KEY {
+            fields.complain(format!(
+                "a key needs at least {MIN_API_KEY} characters; make one with: openssl rand -hex 24"
+            ));
+        } else if !bytes.iter().all(u8::is_ascii_graphic) {
+            fields.complain("a key has visible ASCII characters only, to fit into a header");
+        }
+    }
+    let pair = name.zip(key);
+    fields.finish(pair.map(|(name, key)| ApiKey { name, key }))
+}
+
+/// Whoever guesses one relays through this server.
+const MIN_API_KEY: usize = 24;
 
 /// A secret field or the file it is in.
 fn credential(

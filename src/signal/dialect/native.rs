@@ -16,6 +16,7 @@ use crate::signal::access::TokenError;
 use crate::signal::core::{
     Claim, Door, Event, MemberId, NameError, Namespace, Recipient, RoomName,
 };
+use crate::signal::outcome::Outcome;
 
 /// The WebSocket subprotocol.
 pub const PROTOCOL: &str = "callbox.v1";
@@ -24,7 +25,7 @@ pub const PROTOCOL: &str = "callbox.v1";
 pub const NAMESPACE: Namespace = course::NAMESPACE;
 
 /// Never carried from client to client: each is the server's own word, or meant for it.
-const RESERVED: [&str; 22] = [
+const RESERVED: [&str; 24] = [
     "",
     "err-msg",
     "full",
@@ -39,6 +40,8 @@ const RESERVED: [&str; 22] = [
     "ping",
     "pong",
     "register",
+    "report",
+    "reported",
     "resp-join",
     "resp-leave",
     "respKeepLive",
@@ -61,6 +64,9 @@ pub enum Complaint {
     /// It lacks a key.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// It reports something that cannot be.
+    #[error("there is no such path or transport")]
+    Report,
     /// A name in it cannot be.
     #[error("{0} {1}")]
     Name(&'static str, NameError),
@@ -88,6 +94,7 @@ impl Complaint {
             Self::Malformed => "malformed",
             Self::Reserved => "reserved-cmd",
             Self::Missing(_) => "missing-key",
+            Self::Report => "bad-report",
             Self::Name(..) => "bad-name",
             Self::NotJoined => "not-joined",
             Self::Ticket => "bad-ticket",
@@ -103,6 +110,9 @@ impl Complaint {
     }
 }
 
+/// The frame that says that a report has been noted.
+pub const REPORTED: &str = r#"{"cmd":"reported"}"#;
+
 /// What a frame asks for. Never [`Request::Nothing`] nor [`Request::Reply`].
 pub fn parse(text: &str) -> Result<Request, Malformed> {
     // serde would also fill the fields from an array, in order.
@@ -117,6 +127,7 @@ pub fn parse(text: &str) -> Result<Request, Malformed> {
         Some("lock") => frame.door(Door::Locked),
         Some("unlock") => frame.door(Door::Open),
         Some("ice") => Ok(Request::Ice),
+        Some("report") => frame.report(),
         Some("ping") => Ok(Request::Answer(r#"{"cmd":"pong"}"#.to_owned())),
         Some(cmd) if !RESERVED.contains(&cmd) => frame.relay(),
         Some(_) => Err(Complaint::Reserved),
@@ -157,6 +168,10 @@ struct Frame<'a> {
     ticket: Scalar<'a>,
     #[serde(borrow, default)]
     received: Scalar<'a>,
+    #[serde(borrow, default)]
+    path: Scalar<'a>,
+    #[serde(borrow, default)]
+    transport: Scalar<'a>,
 }
 
 impl Frame<'_> {
@@ -176,6 +191,12 @@ impl Frame<'_> {
             ticket: ticket.to_owned(),
             received: received.ok_or(Complaint::Missing("received"))?,
         })
+    }
+
+    fn report(&self) -> Result<Request, Complaint> {
+        let path = self.path.as_str().ok_or(Complaint::Missing("path"))?;
+        let outcome = Outcome::new(path, self.transport.as_str());
+        outcome.map(Request::Report).ok_or(Complaint::Report)
     }
 
     fn door(&self, door: Door) -> Result<Request, Complaint> {

@@ -149,6 +149,7 @@ fn the_specification_lists_every_code() {
         "missing-key",
         "reserved-cmd",
         "bad-name",
+        "bad-report",
         "bad-ticket",
         "token-required",
         "token-invalid",
@@ -225,6 +226,10 @@ fn each_frame_of_a_client_is_understood() {
         (r#"{"cmd":"leave"}"#, Request::Leave(Claim::default())),
         (r#"{"cmd":"ice"}"#, Request::Ice),
         (
+            r#"{"cmd":"report","path":"relay","transport":"tls"}"#,
+            Request::Report(Outcome::new("relay", Some("tls")).unwrap()),
+        ),
+        (
             r#"{"cmd":"ping"}"#,
             Request::Answer(r#"{"cmd":"pong"}"#.to_owned()),
         ),
@@ -250,6 +255,10 @@ fn what_cannot_be_done_is_answered_with_a_code() {
         (r#"{"cmd":"peer-leave","uid":"a"}"#, "reserved-cmd"),
         (r#"{"cmd":"joined","uid":"a"}"#, "reserved-cmd"),
         (r#"{"cmd":""}"#, "reserved-cmd"),
+        (r#"{"cmd":"report"}"#, "missing-key"),
+        (r#"{"cmd":"report","path":"192.0.2.1"}"#, "bad-report"),
+        (r#"{"cmd":"report","path":"host"}"#, "bad-report"),
+        (r#"{"cmd":"reported","uid":"a"}"#, "reserved-cmd"),
     ] {
         assert_eq!(complaint(text), code, "{text}");
     }
@@ -298,7 +307,7 @@ proptest! {
     fn every_frame_leads_to_one_step_that_is_counted(
         entries in proptest::collection::vec(
             ("(cmd|roomId|uid|remoteUid|ticket|received|token|msg)",
-             "(\"(join|resume|leave|lock|ice|ping|offer)\"|\"[^\"\\\\]{0,70}\"|-?[0-9]{1,25}|null|true|\\[\\]|\\{\\})"),
+             "(\"(join|resume|leave|lock|ice|ping|report|offer)\"|\"[^\"\\\\]{0,70}\"|-?[0-9]{1,25}|null|true|\\[\\]|\\{\\})"),
             0..8,
         )
     ) {

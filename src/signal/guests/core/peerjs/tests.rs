@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::net::clock;
 
 const A: ConnectionId = ConnectionId::new(1);
 const B: ConnectionId = ConnectionId::new(2);
@@ -47,7 +48,7 @@ fn two_clients_exchange_messages_under_the_ids_that_they_have() {
     enter(&mut realm, B, "b", "u");
     let mut out = Vec::new();
     let offer = message(Kind::Offer, "b");
-    assert!(realm.handle_message(A, offer.clone(), Instant::now(), &mut out));
+    assert!(realm.handle_message(A, offer.clone(), clock::now(), &mut out));
     assert_eq!(out, [text(B, peerjs::deliver(&offer, "a", "b"))]);
 }
 
@@ -72,7 +73,7 @@ fn what_is_for_somebody_who_is_not_there_yet_waits_and_arrives_in_order() {
     let mut realm = Realm::new(limits());
     enter(&mut realm, A, "a", "t");
     let mut out = Vec::new();
-    let now = Instant::now();
+    let now = clock::now();
     let sent = [Kind::Offer, Kind::Candidate].map(|kind| message(kind, "b"));
     for one in &sent {
         assert!(realm.handle_message(A, one.clone(), now, &mut out));
@@ -96,7 +97,7 @@ fn what_has_waited_too_long_is_told_once_to_each_sender() {
     enter(&mut realm, A, "a", "t");
     enter(&mut realm, B, "b", "u");
     let mut out = Vec::new();
-    let now = Instant::now();
+    let now = clock::now();
     for who in [A, B, A] {
         realm.handle_message(who, message(Kind::Offer, "z"), now, &mut out);
     }
@@ -118,7 +119,7 @@ fn what_cannot_be_kept_expires_at_once() {
     let mut realm = Realm::new(limits());
     enter(&mut realm, A, "a", "t");
     let mut out = Vec::new();
-    let now = Instant::now();
+    let now = clock::now();
     for _ in 0..3 {
         assert!(realm.handle_message(A, message(Kind::Candidate, "z"), now, &mut out));
     }
@@ -136,7 +137,7 @@ fn a_leave_does_not_wait_and_one_for_nobody_gives_up_the_id() {
     let mut realm = Realm::new(limits());
     enter(&mut realm, A, "a", "t");
     let mut out = Vec::new();
-    let now = Instant::now();
+    let now = clock::now();
     assert!(!realm.handle_message(A, message(Kind::Leave, "z"), now, &mut out));
     assert!(realm.poll_timeout().is_none() && out.is_empty());
     let leave = Message {
@@ -185,7 +186,7 @@ proptest! {
     #[test]
     fn ids_belong_to_one_connection_and_memory_is_given_back(steps in prop::collection::vec(step(), 0..200)) {
         let mut realm = Realm::new(Limits { clients: 3, ..limits() });
-        let mut now = Instant::now();
+        let mut now = clock::now();
         let mut out = Vec::new();
         for step in steps {
             match step {
