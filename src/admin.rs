@@ -1,7 +1,9 @@
 //! The listener for whoever runs the appliance: metrics, health, drain. Plain HTTP on an address of
 //! this machine; on any other only with a token. Knows nothing of what it shows: that is handed in.
 
+mod dashboard;
 mod guard;
+pub mod sessions;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -27,6 +29,7 @@ use crate::config::secret::Secret;
 use crate::shutdown::Drain;
 use crate::telemetry::metrics::{Format, Metrics};
 use guard::Refusal;
+use sessions::Sessions;
 
 /// Connections at a time: a scraper, a health check, an operator or two.
 const MAX_CONNECTIONS: usize = 32;
@@ -46,6 +49,8 @@ pub struct Panel {
     pub metrics: Metrics,
     /// Behind `/readyz`: the state as JSON, and whether new callers are welcome.
     pub status: Box<dyn Fn() -> (serde_json::Value, bool) + Send + Sync>,
+    /// Behind `/sessions`.
+    pub sessions: Box<dyn Sessions>,
     /// Behind `POST /drain`.
     pub begin_drain: Box<dyn Fn() + Send + Sync>,
     /// Behind `/doctor`: an examination, as JSON, and whether all is well.
@@ -138,8 +143,17 @@ type Answer = Response<Full<Bytes>>;
 
 impl Panel {
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
-        match guard::check(request.method(), request.headers(), self.token.as_ref()) {
-            Ok(()) => self.route(request).await,
+        let (method, headers) = (request.method(), request.headers());
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        // The page that asks for the token cannot have it yet.
+        if self.token.is_some()
+            && reads
+            && let Some(file) = self.page(request)
+        {
+            return file;
+        }
+        match guard::check(method, headers, self.token.as_ref()) {
+            Ok(()) => self.route(request, reads).await,
             Err(Refusal::Token) => {
                 let mut answer = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
                 let scheme = HeaderValue::from_static("Bearer");
@@ -153,8 +167,32 @@ impl Panel {
         }
     }
 
-    async fn route(&self, request: &Request<Incoming>) -> Answer {
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    /// A file of the dashboard. Whoever does not want HTML is told of the paths instead.
+    #[expect(clippy::unused_self, reason = "one of the answers")]
+    fn page(&self, request: &Request<Incoming>) -> Option<Answer> {
+        let path = request.uri().path();
+        let accept = request.headers().get(ACCEPT);
+        let browses = accept.is_some_and(|accept| {
+            let accept = accept.to_str().unwrap_or_default();
+            accept.contains("text/html")
+        });
+        if path == "/" && !browses {
+            return Some(text(StatusCode::OK, INDEX));
+        }
+        dashboard::file(path)
+    }
+
+    async fn route(&self, request: &Request<Incoming>, reads: bool) -> Answer {
+        if reads && let Some(file) = self.page(request) {
+            return file;
+        }
+        let session = request.uri().path().strip_prefix("/sessions/");
+        if let Some(id) = session {
+            return match *request.method() {
+                Method::DELETE => sessions::end(&*self.sessions, id).await,
+                _ => not_allowed("DELETE"),
+            };
+        }
         match request.uri().path() {
             "/metrics" if reads => {
                 let accept = request.headers().get(ACCEPT);
@@ -179,8 +217,11 @@ impl Panel {
                 (self.begin_drain)();
                 text(StatusCode::ACCEPTED, "draining\n")
             }
-            "/" if reads => text(StatusCode::OK, INDEX),
-            "/metrics" | "/healthz" | "/readyz" | "/" => not_allowed("GET, HEAD"),
+            "/sessions" if reads => {
+                let query = request.uri().query().unwrap_or_default();
+                sessions::list(&*self.sessions, query).await
+            }
+            "/metrics" | "/healthz" | "/readyz" | "/sessions" | "/" => not_allowed("GET, HEAD"),
             "/doctor" => not_allowed("GET"),
             "/drain" => not_allowed("POST"),
             _ => text(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
@@ -203,11 +244,14 @@ impl Panel {
 }
 
 const INDEX: &str = "callbox, for its operator\n\n\
-    GET  /metrics  Prometheus\n\
-    GET  /healthz  200 while the process answers\n\
-    GET  /readyz   200 while new callers are welcome; the state as JSON\n\
-    GET  /doctor   examines everything, which takes some seconds; JSON, and 503 when a link is broken\n\
-    POST /drain    end as on SIGTERM\n";
+    GET    /               in a browser: the dashboard\n\
+    GET    /metrics        Prometheus\n\
+    GET    /healthz        200 while the process answers\n\
+    GET    /readyz         200 while new callers are welcome; the state as JSON\n\
+    GET    /sessions       relay allocations and rooms as JSON; ?limit= ?cursor= ?only=\n\
+    GET    /doctor         examines everything, which takes some seconds; 503 when a link is broken\n\
+    DELETE /sessions/{id}  ends an allocation, a room, or a member's part in one\n\
+    POST   /drain          end as on SIGTERM\n";
 
 fn text(status: StatusCode, text: &'static str) -> Answer {
     respond(status, "text/plain; charset=utf-8", text.to_owned())

@@ -11,6 +11,7 @@ mod hand_over;
 mod leave;
 mod manager;
 mod reload;
+mod sessions;
 
 use std::io;
 use std::net::IpAddr;
@@ -232,6 +233,10 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
             Arc::clone(&fixed.state),
             drain.clone(),
         ),
+        sessions: Box::new(sessions::Everything {
+            allocations: workers.sessions(),
+            hub: hub.clone(),
+        }),
         begin_drain: Box::new({
             let asked = Arc::clone(&asked_to_drain);
             move || asked.notify_one()

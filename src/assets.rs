@@ -9,7 +9,7 @@ mod types;
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use directory::Directory;
@@ -118,6 +118,25 @@ impl Assets {
         matches!(self.source, Source::Table(_))
     }
 
+    /// A file of the operator's as text, to be filled in rather than shown; `None` if there is no
+    /// such file.
+    pub async fn template(&self, path: &'static str) -> io::Result<Option<String>> {
+        let Source::Directory(directory) = &self.source else {
+            return Ok(None);
+        };
+        let directory = directory.clone();
+        tokio::task::spawn_blocking(move || match directory.find(path)? {
+            Lookup::Found(Found {
+                content: Content::File(file, length),
+                ..
+            }) if length <= MAX_TEMPLATE => io::read_to_string(file.take(length)).map(Some),
+            Lookup::Found(_) => Err(io::ErrorKind::FileTooLarge.into()),
+            Lookup::IsDirectory | Lookup::Missing => Ok(None),
+        })
+        .await
+        .unwrap_or_else(|ended| Err(io::Error::other(ended)))
+    }
+
     /// Looks up a decoded path without its leading slash, as [`crate::http::router`] hands it out:
     /// a path that ends with a slash means the `index.html` there, and `about` finds `about.html`.
     pub async fn find(&self, path: &str, accepted: Accepted) -> io::Result<Lookup> {
@@ -133,6 +152,9 @@ impl Assets {
         }
     }
 }
+
+/// Far larger than any page made by hand.
+const MAX_TEMPLATE: u64 = 1 << 20;
 
 fn find_embedded(table: &'static [Embedded], path: &str, accepted: Accepted) -> Lookup {
     let entry = |path: &str| {

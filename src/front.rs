@@ -9,6 +9,7 @@ mod handshake;
 mod metrics;
 pub mod route;
 pub mod sniff;
+mod tidy;
 mod tls;
 
 use std::sync::Arc;
@@ -98,6 +99,7 @@ pub fn serve(
         complaint: accept::Rarely::default(),
     });
     let permits = accept::Permits::new(settings.max_connections, settings.max_per_ip);
+    drain.spawn(tidy::run(permits.enough_ended(), drain.clone()));
     for listener in listeners {
         drain.spawn(accept::run(listener, Arc::clone(&door), permits.clone()));
     }

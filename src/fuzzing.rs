@@ -2,6 +2,7 @@
 //! compiler. Each function takes raw bytes and panics when something that must hold does not.
 //! Not part of the crate's interface.
 
+pub mod apprtc;
 pub mod client;
 pub mod front;
 pub mod turn_core;

@@ -10,6 +10,7 @@ mod body;
 mod conditional;
 mod cors;
 mod frames;
+mod handshake;
 mod headers;
 mod ice;
 mod legacy;
@@ -22,6 +23,7 @@ mod proxy;
 mod redirect;
 pub mod router;
 mod serve;
+mod template;
 mod upgrade;
 
 use std::net::IpAddr;
@@ -36,7 +38,6 @@ use hyper::header::{
 };
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 
 use self::authority::Authority;
@@ -56,7 +57,6 @@ use crate::ice::{self as ice_servers, ApiKeys, Endpoints};
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::signal::hub::Hub;
-use crate::signal::session;
 
 pub use self::activity::Limits;
 pub use self::redirect::To;
@@ -136,7 +136,6 @@ struct Inner {
     addresses: Vec<IpAddr>,
     hosts: Vec<String>,
     signaling: settings::Signaling,
-    websocket: WebSocketConfig,
     ice: settings::Ice,
     api_keys: ApiKeys,
     proxies: Vec<Arc<Proxy>>,
@@ -244,7 +243,6 @@ impl Inner {
             addresses: parts.addresses,
             hosts: settings.host.clone(),
             signaling: settings.signaling.clone(),
-            websocket: session::websocket_config(&settings.signaling),
             ice: settings.ice.clone(),
             api_keys: ApiKeys::new(&settings.ice.api_keys),
             proxies: settings
@@ -324,7 +322,14 @@ impl Services {
         let (method, sent) = (request.method(), request.headers());
         let head = method == Method::HEAD;
         let mut response = match route {
-            Route::Page => self.file(method, sent, "index.html").await,
+            Route::Page => {
+                let (head, _) = request.into_parts();
+                // Apart, as what is done for few requests.
+                match Box::pin(apprtc::page(self, &head, own.as_ref())).await {
+                    Some(page) => page,
+                    None => self.file(&head.method, &head.headers, "index.html").await,
+                }
+            }
             Route::Asset(path) => self.file(method, sent, &path).await,
             Route::MethodNotAllowed("GET, HEAD")
                 if cors::is_preflight(method, sent, &inner.cors_origins) =>

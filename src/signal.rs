@@ -1,6 +1,7 @@
 //! Signaling: who is in which room, and the carrying of messages between them.
 //!
-//! Text of a dialect comes in over a WebSocket ([`session`]), is understood by [`dialect`], acted
+//! Text of a dialect comes in over a WebSocket ([`session`], whose
+//! frames are [`frame`]'s), is understood by [`dialect`], acted
 //! upon by [`core`] inside the task of [`hub`], and goes out through the session of the receiver.
 //! [`apprtc`] has the rooms of AppRTC, whose clients join over HTTP.
 //! [`reception`] decides who may come in, and [`ticket`] lets a client come back to its seat.
@@ -10,6 +11,7 @@ pub mod access;
 pub mod apprtc;
 pub mod core;
 pub mod dialect;
+pub mod frame;
 pub mod guests;
 pub mod hub;
 pub mod keyring;

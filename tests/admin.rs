@@ -258,3 +258,75 @@ fn an_address_that_others_can_reach_needs_a_token() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("admin.token_file"), "{said}");
 }
+
+#[test]
+fn the_dashboard_is_a_page_of_its_own_files_under_a_strict_policy() {
+    let appliance = Appliance::start("dashboard", "");
+    let get = |path: &str, accept: &str| {
+        appliance.ask(&format!(
+            "GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n"
+        ))
+    };
+    let page = get("/", "text/html,*/*;q=0.8");
+    assert!(page.starts_with("HTTP/1.0 200"), "{page}");
+    for part in [
+        "content-security-policy: default-src 'none'; script-src 'self'",
+        "frame-ancestors 'none'",
+        "x-content-type-options: nosniff",
+        "dashboard.js",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for file in ["/dashboard.js", "/dashboard.css", "/texts.js"] {
+        assert!(get(file, "*/*").starts_with("HTTP/1.0 200"), "{file}");
+    }
+    let list = get("/", "*/*");
+    assert!(list.contains("DELETE /sessions/{id}"), "{list}");
+    let rebound =
+        appliance.ask("GET / HTTP/1.0\r\nHost: evil.example\r\nAccept: text/html\r\n\r\n");
+    assert!(rebound.starts_with("HTTP/1.0 403"), "{rebound}");
+}
+
+#[test]
+fn the_dashboard_asks_for_the_token_and_what_it_shows_needs_it() {
+    let appliance = Appliance::start("locked", "token_file = 'token'\n");
+    let page = appliance.ask("GET / HTTP/1.0\r\nHost: panel.example\r\nAccept: text/html\r\n\r\n");
+    assert!(page.contains("id=\"token\""), "{page}");
+    for path in ["/sessions", "/metrics", "/readyz"] {
+        let refused = appliance.get(path);
+        assert!(refused.starts_with("HTTP/1.0 401"), "{path}: {refused}");
+    }
+    let refused = appliance.ask("DELETE /sessions/a0-0-0 HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    assert!(refused.starts_with("HTTP/1.0 401"), "{refused}");
+}
+
+#[test]
+fn sessions_are_ended_by_name_and_by_nobody_elses_page() {
+    let appliance = Appliance::start("sessions", "");
+    let empty = appliance.get("/sessions");
+    for part in ["\"allocations\": []", "\"rooms\": []", "\"next\": null"] {
+        assert!(empty.contains(part), "{empty}");
+    }
+    let delete = |id: &str, origin: &str| {
+        appliance.ask(&format!(
+            "DELETE /sessions/{id} HTTP/1.0\r\nHost: 127.0.0.1:1\r\n{origin}\r\n"
+        ))
+    };
+    for id in [
+        "a0-0-00000000",
+        "a9-0-0",
+        "r0000000000000000",
+        "m0000000000000000",
+        "x",
+        "",
+    ] {
+        let answer = delete(id, "");
+        assert!(answer.starts_with("HTTP/1.0 404"), "{id}: {answer}");
+    }
+    let foreign = delete("a0-0-0", "Origin: https://evil.example\r\n");
+    assert!(foreign.starts_with("HTTP/1.0 403"), "{foreign}");
+    let own = delete("a0-0-0", "Origin: http://127.0.0.1:1\r\n");
+    assert!(own.starts_with("HTTP/1.0 404"), "{own}");
+    let wrong = appliance.get("/sessions?limit=1000");
+    assert!(wrong.starts_with("HTTP/1.0 400"), "{wrong}");
+}

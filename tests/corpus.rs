@@ -74,3 +74,18 @@ fn native_frame_survives_its_corpus() {
 fn further_frame_survives_its_corpus() {
     replay("further_frame", fuzzing::front::further_frame);
 }
+
+#[test]
+fn websocket_frame_survives_its_corpus() {
+    replay("websocket_frame", fuzzing::front::websocket_frame);
+}
+
+#[test]
+fn collider_frame_survives_its_corpus() {
+    replay("collider_frame", fuzzing::apprtc::collider_frame);
+}
+
+#[test]
+fn apprtc_query_survives_its_corpus() {
+    replay("apprtc_query", fuzzing::apprtc::apprtc_query);
+}

@@ -8,8 +8,8 @@
 //   evidence              how each relay was tried
 //   others                those in the call besides the one of pc: [{uid, away}]
 //   stats()               promise of {path, quality}: see js/path.js
-// Query: ?policy=relay, ?transport=udp|tcp|tls (relays of that kind only), ?lang=en|zh. An invitation, where the
-// server demands one, is #token=… or ?token=….
+// Query: ?policy=relay, ?transport=udp|tcp|tls (relays of that kind only), ?lang=en|zh, ?dialect=apprtc (a room of
+// AppRTC's clients). An invitation, where the server demands one, is #token=… or ?token=….
 
 import { Call } from './js/call.js';
 import { choose, speak, t, translate } from './js/i18n.js';
@@ -53,9 +53,10 @@ function openHome() {
   ui.view('home');
 }
 
-// The link to send: without our own overrides.
+// The link to send: without our own overrides, but for the one that tells which room of this name is meant.
 function link() {
-  return new URL(roomPath(room), location.origin).href;
+  const dialect = query.get('dialect') === 'apprtc' ? '?dialect=apprtc' : '';
+  return new URL(roomPath(room) + dialect, location.origin).href;
 }
 
 function openLobby() {

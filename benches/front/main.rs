@@ -14,14 +14,17 @@
     reason = "a program for developers that measures time"
 )]
 
+#[path = "../common/options.rs"]
+#[allow(dead_code, reason = "each benchmark needs a part of it")]
+mod common;
 mod load;
 mod server;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use common::{Options, Values, median};
 use load::Site;
 use server::{Kind, Server};
 
@@ -66,9 +69,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let options = Options::parse()?;
-    if std::env::var_os("CALLBOX_BENCH_PINNED").is_none() {
-        return pin();
+    let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
+    let options = Options::parse(5, Duration::from_secs(3), &names, |_, _| Ok(false))?;
+    if !common::is_pinned()? {
+        return Ok(());
     }
     println!(
         "{} repetitions of {} s; server on core 0, generator on core 1; loopback",
@@ -89,20 +93,8 @@ fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts this program again on core 1.
-fn pin() -> anyhow::Result<()> {
-    let status = Command::new("taskset")
-        .args(["-c", "1"])
-        .arg(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
-        .env("CALLBOX_BENCH_PINNED", "1")
-        .status()?;
-    anyhow::ensure!(status.success(), "the run failed");
-    Ok(())
-}
-
 fn measure(workload: &Workload, options: &Options, page: &[u8]) -> anyhow::Result<()> {
-    let mut results: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
+    let mut results = Values::<Kind>::new();
     for _ in 0..options.reps {
         for kind in Kind::ALL {
             let server = Server::start(kind, &options.callbox, page)?;
@@ -118,7 +110,7 @@ fn measure(workload: &Workload, options: &Options, page: &[u8]) -> anyhow::Resul
     }
     let medians: BTreeMap<Kind, f64> = results
         .into_iter()
-        .map(|(kind, values)| (kind, median(values)))
+        .map(|(kind, values)| (kind, median(&values)))
         .collect();
     let ours = medians.get(&Kind::Callbox).copied().unwrap_or(f64::NAN);
     for (kind, value) in &medians {
@@ -129,50 +121,4 @@ fn measure(workload: &Workload, options: &Options, page: &[u8]) -> anyhow::Resul
         );
     }
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-struct Options {
-    workloads: Vec<String>,
-    reps: usize,
-    time: Duration,
-    callbox: PathBuf,
-}
-
-impl Options {
-    fn parse() -> anyhow::Result<Self> {
-        let mut options = Self {
-            workloads: Vec::new(),
-            reps: 5,
-            time: Duration::from_secs(3),
-            callbox: env!("CARGO_BIN_EXE_callbox").into(),
-        };
-        let mut args = std::env::args().skip(1);
-        while let Some(arg) = args.next() {
-            let mut value = || {
-                let missing = || anyhow::anyhow!("{arg} needs a value");
-                args.next().ok_or_else(missing)
-            };
-            match arg.as_str() {
-                "--workload" => options
-                    .workloads
-                    .extend(value()?.split(',').map(str::to_owned)),
-                "--reps" => options.reps = value()?.parse()?,
-                "--seconds" => options.time = Duration::from_secs_f64(value()?.parse()?),
-                "--callbox" => options.callbox = value()?.into(),
-                // What cargo passes to every benchmark.
-                "--bench" => {}
-                other => anyhow::bail!("unknown option {other}"),
-            }
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, name: &str) -> bool {
-        self.workloads.is_empty() || self.workloads.iter().any(|w| w == name)
-    }
 }

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::common;
 use super::load::{self, Site};
 
 /// Which server.
@@ -123,28 +124,8 @@ impl Server {
 
     /// Nanoseconds of processor time that all its threads and children have used.
     pub(crate) fn cpu(&self) -> u64 {
-        family(self.process.id()).into_iter().map(spent).sum()
+        common::cpu(self.process.id())
     }
-}
-
-/// A process and its children.
-fn family(process: u32) -> Vec<u32> {
-    let path = format!("/proc/{process}/task/{process}/children");
-    let children = fs::read_to_string(path).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
-    std::iter::once(process).chain(children).collect()
-}
-
-fn spent(process: u32) -> u64 {
-    fs::read_dir(format!("/proc/{process}/task"))
-        .map(|tasks| {
-            tasks
-                .flatten()
-                .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
-                .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-                .sum()
-        })
-        .unwrap_or(0)
 }
 
 impl Drop for Server {

@@ -15,15 +15,19 @@
 )]
 
 mod client;
+#[path = "../common/options.rs"]
+#[allow(dead_code, reason = "each benchmark needs a part of it")]
+mod common;
 mod control;
 mod datagrams;
 mod server;
 mod streams;
 
 use std::collections::BTreeMap;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use common::{Values, median};
 use server::{Kind, Server};
 
 /// What a workload measured: name of the figure, and its value. Lower is better unless the name
@@ -129,16 +133,16 @@ fn run() -> anyhow::Result<()> {
     if let Some(port) = options.serve_webrtc {
         return server::serve_webrtc(port);
     }
-    if std::env::var_os("CALLBOX_BENCH_PINNED").is_none() {
-        return pin();
+    if !common::is_pinned()? {
+        return Ok(());
     }
     println!(
         "{} repetitions of {} s; server on core 0, generator on core 1; loopback",
-        options.reps,
-        options.time.as_secs_f64()
+        options.common.reps,
+        options.common.time.as_secs_f64()
     );
     for workload in WORKLOADS {
-        if !options.wants(workload.name) {
+        if !options.common.wants(workload.name) {
             continue;
         }
         println!("\n{}: {}", workload.name, workload.about);
@@ -148,29 +152,17 @@ fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts this program again on core 1.
-fn pin() -> anyhow::Result<()> {
-    let status = Command::new("taskset")
-        .args(["-c", "1"])
-        .arg(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
-        .env("CALLBOX_BENCH_PINNED", "1")
-        .status()?;
-    anyhow::ensure!(status.success(), "the run failed");
-    Ok(())
-}
-
 fn measure(workload: &Workload, options: &Options) -> anyhow::Result<()> {
     let kinds: Vec<Kind> = Kind::ALL
         .into_iter()
         .filter(|kind| !(workload.streams && *kind == Kind::Webrtc))
         .collect();
     // Figure -> server -> values.
-    let mut results: BTreeMap<&str, BTreeMap<Kind, Vec<f64>>> = BTreeMap::new();
-    for _ in 0..options.reps {
+    let mut results: BTreeMap<&str, Values<Kind>> = BTreeMap::new();
+    for _ in 0..options.common.reps {
         for kind in &kinds {
             let server = Server::start(*kind, options)?;
-            match (workload.run)(&server, options.time) {
+            match (workload.run)(&server, options.common.time) {
                 Ok(figures) => {
                     for (name, value) in figures {
                         let values = results.entry(name).or_default().entry(*kind).or_default();
@@ -198,23 +190,9 @@ fn measure(workload: &Workload, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
-    }
-}
-
 pub(crate) struct Options {
-    workloads: Vec<String>,
-    reps: usize,
-    time: Duration,
+    pub(crate) common: common::Options,
     pub(crate) coturn: String,
-    /// Another build of ours.
-    pub(crate) callbox: String,
     /// Whether system calls are counted, which costs the servers a little.
     pub(crate) syscalls: bool,
     serve_webrtc: Option<u16>,
@@ -222,53 +200,23 @@ pub(crate) struct Options {
 
 impl Options {
     fn parse() -> anyhow::Result<Self> {
-        let mut options = Self {
-            workloads: Vec::new(),
-            reps: 5,
-            time: Duration::from_secs(2),
-            coturn: "turnserver".to_owned(),
-            callbox: env!("CARGO_BIN_EXE_callbox").to_owned(),
-            syscalls: false,
-            serve_webrtc: None,
-        };
-        let mut args = std::env::args().skip(1);
-        while let Some(arg) = args.next() {
-            let mut value = || {
-                let missing = || anyhow::anyhow!("{arg} needs a value");
-                args.next().ok_or_else(missing)
-            };
-            match arg.as_str() {
-                "--workload" => options
-                    .workloads
-                    .extend(value()?.split(',').map(str::to_owned)),
-                "--reps" => options.reps = value()?.parse()?,
-                "--seconds" => options.time = Duration::from_secs_f64(value()?.parse()?),
-                "--coturn" => options.coturn = value()?,
-                "--callbox" => options.callbox = value()?,
-                "--syscalls" => options.syscalls = true,
-                "--serve-webrtc" => options.serve_webrtc = Some(value()?.parse()?),
-                // What cargo passes to every benchmark.
-                "--bench" => {}
-                other => anyhow::bail!(
-                    "unknown option {other}; workloads: {}",
-                    WORKLOADS.map_names().join(", ")
-                ),
+        let (mut coturn, mut syscalls, mut serve_webrtc) = ("turnserver".to_owned(), false, None);
+        let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
+        let more = |option: &str, value: &mut common::Value<'_>| {
+            match option {
+                "--coturn" => coturn = value()?,
+                "--syscalls" => syscalls = true,
+                "--serve-webrtc" => serve_webrtc = Some(value()?.parse()?),
+                _ => return Ok(false),
             }
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, name: &str) -> bool {
-        self.workloads.is_empty() || self.workloads.iter().any(|w| w == name)
-    }
-}
-
-trait Names {
-    fn map_names(&self) -> Vec<&'static str>;
-}
-
-impl Names for [Workload] {
-    fn map_names(&self) -> Vec<&'static str> {
-        self.iter().map(|workload| workload.name).collect()
+            Ok(true)
+        };
+        let common = common::Options::parse(5, Duration::from_secs(2), &names, more)?;
+        Ok(Self {
+            common,
+            coturn,
+            syscalls,
+            serve_webrtc,
+        })
     }
 }

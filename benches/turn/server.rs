@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::Options;
+use crate::{Options, common};
 
 pub(crate) const USER: &str = "bench";
 pub(crate) const PASSWORD: &str = "bench-password";
@@ -62,7 +62,7 @@ impl Server {
                 let config = directory.join("appliance.toml");
                 fs::write(&config, callbox_config(port, &directory))?;
                 command
-                    .arg(&options.callbox)
+                    .arg(&options.common.callbox)
                     .args(["serve", "--config"])
                     .arg(config);
             }
@@ -146,16 +146,7 @@ impl Server {
 
     /// Nanoseconds of processor time that all its threads have used.
     pub(crate) fn cpu(&self) -> u64 {
-        let tasks = format!("/proc/{}/task", self.process.id());
-        fs::read_dir(tasks)
-            .map(|tasks| {
-                tasks
-                    .flatten()
-                    .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
-                    .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-                    .sum()
-            })
-            .unwrap_or(0)
+        common::cpu(self.process.id())
     }
 
     /// System calls so far, if they are counted.
@@ -179,13 +170,7 @@ impl Server {
 
     /// Resident bytes.
     pub(crate) fn resident(&self) -> u64 {
-        fs::read_to_string(format!("/proc/{}/status", self.process.id()))
-            .ok()
-            .and_then(|status| {
-                let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-                line.split_whitespace().nth(1)?.parse::<u64>().ok()
-            })
-            .map_or(0, |kib| kib * 1024)
+        common::resident(self.process.id())
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Without a token only this machine can reach it, and so can every page that a browser on this
 //! machine has open: those are told apart by what browsers add to a request, and by a `Host` that
-//! is a name, as it is when a name of a stranger is made to point here (DNS rebinding).
+//! is a name, as it is when a name of a stranger is made to point here (DNS rebinding). Our own page
+//! is known by its origin, which is the address that it asks.
 
 use std::net::IpAddr;
 
 use aws_lc_rs::constant_time;
 use hyper::Method;
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 
 use crate::config::secret::Secret;
 
@@ -41,9 +42,19 @@ pub(super) fn check(
     let changes = !matches!(*method, Method::GET | Method::HEAD);
     match host {
         Some(host) if !is_address(host) => Err(Refusal::Foreign),
-        _ if changes && headers.contains_key(ORIGIN) => Err(Refusal::Foreign),
+        _ if changes && !is_own(headers.get(ORIGIN), host) => Err(Refusal::Foreign),
         _ => Ok(()),
     }
+}
+
+/// Whether an origin is that of our own page, or of no page at all.
+fn is_own(origin: Option<&HeaderValue>, host: Option<&str>) -> bool {
+    let Some(origin) = origin else { return true };
+    let asked = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.strip_prefix("http://"));
+    asked.is_some() && asked == host
 }
 
 /// Whether a `Host` names an address, or this machine.
@@ -101,6 +112,16 @@ mod tests {
         ];
         assert_eq!(ask(&Method::POST, &headers, None), Err(Refusal::Foreign));
         assert_eq!(ask(&Method::POST, &headers[..1], None), Ok(()));
+        for (origin, answer) in [
+            ("http://127.0.0.1:9090", Ok(())),
+            ("http://127.0.0.1:9091", Err(Refusal::Foreign)),
+            ("http://localhost:9090", Err(Refusal::Foreign)),
+            ("https://127.0.0.1:9090", Err(Refusal::Foreign)),
+            ("null", Err(Refusal::Foreign)),
+        ] {
+            let headers = [("host", "127.0.0.1:9090"), ("origin", origin)];
+            assert_eq!(ask(&Method::DELETE, &headers, None), answer, "{origin}");
+        }
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
+use super::tidy::Ended;
 use super::{Door, Listener, conn};
 use crate::net::clock;
 use crate::telemetry::repeats::{Repeated, note};
@@ -164,6 +166,7 @@ struct Taken {
     total: usize,
     /// No larger than `total`: an entry goes with its last connection.
     by_address: HashMap<IpAddr, usize>,
+    ended: Ended,
 }
 
 /// One connection's slot, given back on drop.
@@ -181,6 +184,7 @@ impl Permits {
             most_per_address: per_address.get(),
             total: 0,
             by_address: HashMap::new(),
+            ended: Ended::default(),
         };
         Self {
             taken: Arc::new(Mutex::new(taken)),
@@ -209,6 +213,11 @@ impl Permits {
             permits: self.clone(),
             holder,
         })
+    }
+
+    /// Notified when many connections have ended.
+    pub(super) fn enough_ended(&self) -> Arc<Notify> {
+        self.lock().ended.enough()
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -242,6 +251,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut taken = self.permits.lock();
         taken.total = taken.total.saturating_sub(1);
+        taken.ended.add();
         let Some(holder) = self.holder else { return };
         if let Some(count) = taken.by_address.get_mut(&holder) {
             *count = count.saturating_sub(1);

@@ -1,5 +1,6 @@
 //! What strangers say first: the bytes of a connection, the path of a request, the text of a frame.
 
+use std::collections::VecDeque;
 use std::path::{Component, Path};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::signal::core::{Claim, MEMBER_ID_MAX, MemberId, ROOM_NAME_MAX, Recipie
 use crate::signal::dialect::lobby;
 use crate::signal::dialect::topics::{MOST_TOPICS, Topical};
 use crate::signal::dialect::{Ask, Dialect, Request, course, native, peerjs};
+use crate::signal::frame::{Decoder, Found, Violation};
 use crate::signal::ticket::Tickets;
 
 /// The first bytes of a connection: a verdict stays what it was, and comes in time.
@@ -111,6 +113,40 @@ pub fn course_frame(bytes: &[u8]) {
         Ok(Request::Nothing | Request::Speaks(_)) | Err(_) => {}
         Ok(other) => panic!("{other:?} is not in this dialect"),
     }
+}
+
+/// The frames of a WebSocket; the first byte says in what portions they arrive. Nothing found is
+/// longer than allowed, and what is found does not depend on the portions.
+pub fn websocket_frame(bytes: &[u8]) {
+    let Some((portion, stream)) = bytes.split_first() else {
+        return;
+    };
+    let whole = messages(stream, stream.len().max(1));
+    let portions = messages(stream, usize::from(*portion) + 1);
+    assert_eq!(whole, portions, "portions must not matter");
+    for message in whole.0 {
+        match message {
+            Found::Text(text) => assert!(text.len() <= MESSAGE_MAX),
+            Found::Ping(payload) | Found::Pong(payload) => assert!(payload.len() <= 125),
+            Found::Binary | Found::Close(_) => {}
+        }
+    }
+}
+
+/// For the test above; small, so that it is often reached.
+const MESSAGE_MAX: usize = 300;
+
+fn messages(stream: &[u8], portion: usize) -> (VecDeque<Found>, Option<Violation>) {
+    let mut decoder = Decoder::new(MESSAGE_MAX);
+    let (mut found, mut rest) = (VecDeque::new(), Vec::new());
+    for bytes in stream.chunks(portion) {
+        rest.extend_from_slice(bytes);
+        match decoder.decode(&mut rest, &mut found) {
+            Ok(taken) => drop(rest.drain(..taken)),
+            Err(violation) => return (found, Some(violation)),
+        }
+    }
+    (found, None)
 }
 
 /// A frame of our own dialect: what is understood is within bounds, and leads to one step of the

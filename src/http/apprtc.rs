@@ -24,12 +24,13 @@ use super::body::Answer;
 use super::origin::Source;
 use super::page::text;
 use super::router::{AppRtcRoute, RoomRoute};
-use super::{Inner, Services};
+use super::{Inner, Services, template};
 use crate::config::settings::IcePolicy;
 use crate::net::clock;
-use crate::signal::apprtc::core::{Lost, Refusal};
+use crate::signal::apprtc::core::{CAPACITY, Lost, ROOM_MAX, Refusal, is_id};
 use crate::signal::apprtc::params::{Params, Site, is_loopback};
 use crate::signal::apprtc::query::Query;
+use crate::telemetry::repeats::{Repeated, note};
 
 /// Answers a request to one of AppRTC's routes, with a method that it knows.
 pub(super) async fn answer<B>(
@@ -113,6 +114,55 @@ where
     response
 }
 
+/// The first page, or that of a room, where the operator has put AppRTC's templates. `None`: there
+/// are none.
+pub(super) async fn page(
+    services: &Services,
+    head: &Parts,
+    own: Option<&Authority>,
+) -> Option<Response<Answer>> {
+    let inner = &*services.inner;
+    if inner.assets.is_built_in() {
+        return None;
+    }
+    let room = head.uri.path().strip_prefix("/r/");
+    let room = room.filter(|room| is_id(room, ROOM_MAX));
+    let is_full = room.is_some_and(|room| inner.hub.apprtc().occupants(room) >= CAPACITY);
+    let name = match is_full {
+        true => "full_template.html",
+        false => "index_template.html",
+    };
+    let template = match inner.assets.template(name).await {
+        Ok(template) => template?,
+        Err(error) => {
+            tracing::warn!(name, %error, "a template of web.dir cannot be read");
+            return Some(text(StatusCode::INTERNAL_SERVER_ERROR, "Cannot be read\n"));
+        }
+    };
+    let query = query(head);
+    let key = passing_key(inner, &query);
+    let site = site(inner, head, own, &key);
+    let site = site.as_site();
+    let mut params = Params::new(&query, &site);
+    if let Some(room) = room {
+        params = params.in_room(room, &query, &site);
+    }
+    let page = match template::render(&template, &params) {
+        Ok(page) => page,
+        Err(error) => {
+            tracing::warn!(name, %error, "a template of web.dir cannot be filled");
+            return Some(text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Cannot be filled\n",
+            ));
+        }
+    };
+    let mut response = text(StatusCode::OK, page);
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, html);
+    Some(response)
+}
+
 fn join(
     inner: &Inner,
     head: &Parts,
@@ -138,7 +188,7 @@ fn join(
         .reception()
         .admits(room, is_there, query.get("token"))
     {
-        tracing::debug!(%peer, "an AppRTC client without a token for its room");
+        note(Repeated::NotAdmitted, peer);
         return refused("ERROR");
     }
     let joined = match rooms.join(room, is_loopback(&query)) {
@@ -146,7 +196,8 @@ fn join(
         Err(Refusal::Full) => return refused("FULL"),
         Err(Refusal::Duplicate) => return refused("DUPLICATE_CLIENT"),
         Err(why @ Refusal::TooManyRooms) => {
-            tracing::debug!(%peer, %why, "an AppRTC client cannot join");
+            note(Repeated::RefusedJoin, peer);
+            tracing::debug!(%why, "an AppRTC client cannot join");
             return refused("ERROR");
         }
     };

@@ -4,21 +4,19 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::Services;
 use super::activity::GOODBYE;
 use super::authority::Authority;
 use super::body::Answer;
+use super::handshake;
 use super::origin::Source;
 use super::page::text;
 use super::router::{self, Upgrade, World};
@@ -89,8 +87,8 @@ where
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         return refuse(request, client, answer);
     }
-    let mut response = match create_response_with_body(&request, Answer::empty) {
-        Ok(response) => response,
+    let accepted = match handshake::accept(&request) {
+        Ok(accepted) => accepted,
         Err(error) => {
             tracing::debug!(%error, "bad WebSocket handshake");
             let answer = match request.headers().get(SEC_WEBSOCKET_VERSION) {
@@ -101,6 +99,15 @@ where
         }
     };
     inner.stats.websockets.fetch_add(1, Ordering::Relaxed);
+    let mut response = Response::new(Answer::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    for (name, value) in [
+        (CONNECTION, HeaderValue::from_static("Upgrade")),
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (SEC_WEBSOCKET_ACCEPT, accepted),
+    ] {
+        response.headers_mut().insert(name, value);
+    }
     let dialect = match router::world(request.uri().path()) {
         Some(World::PeerJs) => Dialect::PeerJs,
         Some(World::Topics) => Dialect::Topics,
@@ -122,8 +129,8 @@ where
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let (drain, slot) = (client.drain.clone(), client.slot.clone());
-    let (hub, config) = (inner.hub.clone(), inner.websocket);
-    let session = async move {
+    let hub = inner.hub.clone();
+    let waiting = async move {
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
@@ -136,16 +143,20 @@ where
             return;
         };
         // hyper and its deadlines end here: the session speaks to the TLS stream itself.
-        let Some(stream) = parts.io.into_inner().into_inner() else {
+        // On the heap: a future has room for what it is given more than once.
+        let Some(stream) = parts.io.into_inner().into_inner().map(Box::new) else {
             return;
         };
-        let read = parts.read_buf.to_vec();
-        let socket =
-            WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
-        session::run(socket, visitor, hub, drain).await;
-        drop(slot);
+        // What this task has needed goes with it. The session's is small and has nothing of HTTP in
+        // it: most of the time most sessions only wait.
+        let (received, its_drain) = (parts.read_buf, drain.clone());
+        let session = async move {
+            session::run(stream, received, visitor, hub, its_drain).await;
+            drop(slot);
+        };
+        drain.spawn(session);
     };
-    client.drain.spawn(session);
+    client.drain.spawn(waiting);
     response
 }
 

@@ -486,6 +486,17 @@ pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Gives memory that is free back to the system, from everywhere between what is not. May take some
+/// milliseconds, during which other threads may have to wait for memory.
+pub fn give_back_memory() {
+    // Other C libraries have no such thing, and less to give back.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a call without pointers, which may be made from any thread at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn check(result: RawFd) -> io::Result<c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())

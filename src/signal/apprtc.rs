@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::debug;
 
-use self::core::{CLIENT_MAX, Delivery, Limits, Lost, Refusal, Rooms, Told, is_id};
+use self::core::{CLIENT_MAX, Delivery, Limits, Lost, Refusal, Rooms, Size, Told, is_id};
 use self::key::Keys;
 use super::core::ConnectionId;
 use super::dialect::collider::{self, Complaint};
@@ -28,6 +28,7 @@ use crate::config::Secret;
 use crate::config::settings::{self, Auth};
 use crate::net::clock;
 use crate::shutdown::Drain;
+use crate::telemetry::log::Personal;
 
 /// Reaches the rooms. Clones reach the same ones.
 #[derive(Clone, Debug)]
@@ -83,8 +84,14 @@ impl AppRtc {
     pub fn start(settings: &settings::Signaling, secret: &Secret, drain: &Drain) -> Self {
         let limits = Limits {
             max_rooms: settings.max_rooms,
-            messages: STORED_MESSAGES,
-            bytes: STORED_BYTES,
+            stored: Size {
+                messages: STORED_MESSAGES,
+                bytes: STORED_BYTES,
+            },
+            waiting: Size {
+                messages: WAITING_MESSAGES,
+                bytes: settings.max_message.saturating_mul(WAITING_LARGE),
+            },
             total: ALL_STORED,
             squeezed: STORED_SPARE,
             grace: GRACE,
@@ -221,7 +228,7 @@ impl AppRtc {
             done
         })?;
         self.shared.sockets_so_far.fetch_add(1, Ordering::Relaxed);
-        debug!(socket = socket.number(), room, "registered");
+        debug!(socket = socket.number(), room = %Personal(room), "registered");
         Ok(Registration {
             apprtc: self.clone(),
             socket,
@@ -358,11 +365,17 @@ const GRACE: Duration = Duration::from_secs(10);
 /// opens its socket.
 const ARRIVAL: Duration = Duration::from_secs(60);
 
-/// Messages that wait with one client.
+/// Messages kept of a client that is alone, for who comes next.
 const STORED_MESSAGES: usize = 1024;
 
 /// Their bytes.
 const STORED_BYTES: usize = 1 << 20;
+
+/// Messages that wait for a client without a socket: half of what its outbox takes.
+const WAITING_MESSAGES: usize = 256;
+
+/// Their bytes, as a multiple of the largest message.
+const WAITING_LARGE: usize = 4;
 
 /// Bytes that wait in all rooms, from which on each client has room for one call's only.
 const ALL_STORED: usize = 64 << 20;

@@ -10,22 +10,26 @@ mod log;
 mod name;
 mod resume;
 mod room;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use log::{Budget, Log};
 use resume::Absence;
 use room::{Member, Room};
+use summary::Past;
 
 pub use event::{
     Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Failure, Lost, Other, Payload,
     Recipient, Refusal, Resume, SeatId, Terms, Ticket,
 };
 pub use name::{MEMBER_ID_MAX, MemberId, NameError, Namespace, ROOM_NAME_MAX, RoomName};
+pub use summary::{RoomId, Seat, Spoken, Story, Target, View};
 
 /// How much the core holds at most.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,10 @@ pub struct Rooms<T> {
     away: usize,
     deliveries: VecDeque<Delivery<T>>,
     next_seat: SeatId,
+    next_room: u64,
+    /// Rooms that are over and have not been told of.
+    ended: VecDeque<Story>,
+    now: Option<Instant>,
     budget: Budget,
     counters: Counters,
 }
@@ -69,6 +77,10 @@ impl<T: Payload> Rooms<T> {
             away: 0,
             deliveries: VecDeque::new(),
             next_seat: first_seat,
+            // Never near its end, and no room has the number that one had in an earlier process.
+            next_room: first_seat.number() >> 1,
+            ended: VecDeque::new(),
+            now: None,
             budget: Budget::new(limits.resume),
             counters: Counters::default(),
         }
@@ -251,7 +263,12 @@ impl<T: Payload> Rooms<T> {
         let returning = matches!(coming, Coming::Back);
         let seat = self.next_seat;
         self.next_seat = seat.next();
-        let room = self.rooms.entry(name.clone()).or_default();
+        let now = self.now;
+        let room = self.rooms.entry(name.clone()).or_insert_with(|| {
+            let id = RoomId::new(self.next_room);
+            self.next_room += 1;
+            Room::new(Past::new(id, now))
+        });
         let arrived = Event::Arrived {
             room: name.clone(),
             member: member.clone(),
@@ -324,7 +341,8 @@ impl<T: Payload> Rooms<T> {
                 .extend(delivery(other.connection, &left, number));
         }
         if entry.get().is_empty() {
-            entry.remove();
+            let (name, room) = entry.remove_entry();
+            self.over(&name, &room);
         }
     }
 
@@ -358,7 +376,11 @@ impl<T: Payload> Rooms<T> {
                     .extend(delivery(other.connection, &event, number));
             }
         }
-        found.then_some(()).ok_or(Failure::NoSuchMember)
+        if !found {
+            return Err(Failure::NoSuchMember);
+        }
+        room.past.relayed();
+        Ok(())
     }
 
     fn turn(&mut self, connection: ConnectionId, claim: &Claim, door: Door) -> Result<(), Failure> {

@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::core::Letter;
 use self::core::lobby::{self, Lobbies};
 use self::core::peerjs::{self, Realm};
 use self::core::topics::{self, Topics};
 use super::core::ConnectionId;
+use super::frame::Text;
 use super::hub::{Cut, Item, Outbox};
 use crate::config::settings;
 use crate::net::clock;
@@ -139,7 +139,7 @@ impl Desk {
         match letter {
             Letter::Text(to, text) => {
                 // Those who hear it share its bytes.
-                let text = Utf8Bytes::from(text);
+                let text = Text::from(text);
                 for connection in to {
                     if let Some(outbox) = self.outboxes.get(&connection) {
                         // If it runs over, that has woken its session, which will disconnect.

@@ -6,9 +6,10 @@
 //! waits for a place in it does not wait for a peer.
 
 mod outbox;
+pub mod oversight;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -17,14 +18,14 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::debug;
 
 use super::apprtc::AppRtc;
 use super::core::{
     Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Limits, MemberId, Payload,
-    Recipient, Resume, RoomName, Rooms, SeatId, Terms, Ticket,
+    Recipient, Resume, RoomId, RoomName, Rooms, SeatId, Target, Terms, Ticket,
 };
+use super::frame::Text;
 use super::guests::Guests;
 use super::reception::{self, Reception};
 use super::stats::Stats;
@@ -33,6 +34,7 @@ use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::shutdown::Drain;
 use crate::telemetry::log::Personal;
+use crate::telemetry::repeats::{Repeated, note};
 
 use outbox::Pool;
 
@@ -150,9 +152,13 @@ impl Hub {
         calls + self.shared.apprtc.calls()
     }
 
-    /// Makes a connection known, so that it can be told things. `resumes`: it can take its seat
-    /// again over another one.
-    pub(super) async fn connect(&self, resumes: bool) -> Result<Connection, Gone> {
+    /// Makes a connection of `client` known, so that it can be told things. `resumes`: it can take
+    /// its seat again over another one.
+    pub(super) async fn connect(
+        &self,
+        client: SocketAddr,
+        resumes: bool,
+    ) -> Result<Connection, Gone> {
         let number = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
         let settings = self.shared.settings.load();
         let limits = outbox::Limits {
@@ -166,7 +172,7 @@ impl Hub {
             hub: self.clone(),
             known: false,
         };
-        connection.register(resumes).await
+        connection.register(client, resumes).await
     }
 }
 
@@ -214,12 +220,7 @@ impl Connection {
         self.send(Command::Leave(self.id, claim)).await
     }
 
-    pub(super) async fn relay(
-        &self,
-        claim: Claim,
-        to: Recipient,
-        text: Utf8Bytes,
-    ) -> Result<(), Gone> {
+    pub(super) async fn relay(&self, claim: Claim, to: Recipient, text: Text) -> Result<(), Gone> {
         self.send(Command::Relay(self.id, claim, to, text)).await
     }
 
@@ -228,12 +229,12 @@ impl Connection {
     }
 
     /// Says something to this connection itself, in its place between all else it is told.
-    pub(super) async fn answer(&self, text: Utf8Bytes) -> Result<(), Gone> {
+    pub(super) async fn answer(&self, text: Text) -> Result<(), Gone> {
         self.send(Command::Answer(self.id, text)).await
     }
 
     /// The same without having been asked.
-    pub(super) async fn notice(&self, text: Utf8Bytes) -> Result<(), Gone> {
+    pub(super) async fn notice(&self, text: Text) -> Result<(), Gone> {
         self.send(Command::Notice(self.id, text)).await
     }
 
@@ -250,9 +251,10 @@ impl Connection {
         self.known = false;
     }
 
-    async fn register(mut self, resumes: bool) -> Result<Self, Gone> {
+    async fn register(mut self, client: SocketAddr, resumes: bool) -> Result<Self, Gone> {
         let known = Known {
             outbox: Arc::clone(&self.outbox),
+            client,
             resumes,
         };
         self.send(Command::Connect(self.id, known)).await?;
@@ -301,13 +303,15 @@ enum Command {
     Join(ConnectionId, RoomName, MemberId, Terms),
     Resume(ConnectionId, Box<Ticket>, u64),
     Leave(ConnectionId, Claim),
-    Relay(ConnectionId, Claim, Recipient, Utf8Bytes),
+    Relay(ConnectionId, Claim, Recipient, Text),
     Door(ConnectionId, Claim, Door),
-    Answer(ConnectionId, Utf8Bytes),
-    Notice(ConnectionId, Utf8Bytes),
+    Answer(ConnectionId, Text),
+    Notice(ConnectionId, Text),
     Acknowledge(ConnectionId, u64),
     Disconnect(ConnectionId, Departure),
     Count(oneshot::Sender<usize>),
+    List(Option<RoomId>, usize, oneshot::Sender<Vec<oversight::Room>>),
+    Evict(Target, oneshot::Sender<bool>),
     Limit(Limits),
 }
 
@@ -315,6 +319,7 @@ enum Command {
 #[derive(Debug)]
 struct Known {
     outbox: Arc<Outbox>,
+    client: SocketAddr,
     /// Its client can come back to its seat.
     resumes: bool,
 }
@@ -330,7 +335,7 @@ enum Phase {
 
 /// What the task owns.
 struct Owner {
-    rooms: Rooms<Utf8Bytes>,
+    rooms: Rooms<Text>,
     connections: HashMap<ConnectionId, Known>,
     published: Counters,
     stats: Arc<Stats>,
@@ -347,6 +352,7 @@ impl Owner {
                 () = drain.begun(), if self.phase != Phase::Ending => self.restart(),
                 () = drain.announced(), if self.phase == Phase::Open => self.send_away(),
                 () = until(timeout) => {
+                    self.rooms.set_time(clock::now());
                     self.rooms.handle_timeout(clock::now());
                     self.deliver();
                     self.publish();
@@ -355,6 +361,7 @@ impl Owner {
                     if taken == 0 {
                         return;
                     }
+                    self.rooms.set_time(clock::now());
                     for command in batch.drain(..) {
                         self.obey(command);
                         self.deliver();
@@ -363,6 +370,9 @@ impl Owner {
                 }
             }
         }
+        self.rooms.set_time(clock::now());
+        self.rooms.end_all();
+        self.bury();
         // Whoever had just come in learns it too.
         commands.close();
         while let Some(command) = commands.recv().await {
@@ -421,6 +431,12 @@ impl Owner {
                 // Whoever asked may have given up.
                 let _ = reply.send(self.rooms.calls());
             }
+            Command::List(after, limit, reply) => {
+                let _ = reply.send(self.list(after, limit));
+            }
+            Command::Evict(target, reply) => {
+                let _ = reply.send(self.evict(target));
+            }
         }
     }
 
@@ -433,7 +449,12 @@ impl Owner {
                 Event::Resumed { ticket, .. } => {
                     debug!(connection = to.number(), room = %Personal(&ticket.room), "resumed");
                 }
-                Event::Refused { why, .. } => debug!(connection = to.number(), %why, "refused"),
+                Event::Refused { why, .. } => {
+                    debug!(connection = to.number(), %why, "refused");
+                    if let Some(known) = self.connections.get(&to) {
+                        note(Repeated::RefusedJoin, known.client.ip());
+                    }
+                }
                 _ => {}
             }
             let Some(Known { outbox, .. }) = self.connections.get(&to) else {
@@ -446,6 +467,7 @@ impl Owner {
                 let _ = outbox.push(Item::Event(event, number));
             }
         }
+        self.bury();
     }
 
     fn publish(&mut self) {
@@ -469,7 +491,7 @@ impl Owner {
     }
 }
 
-impl Payload for Utf8Bytes {
+impl Payload for Text {
     fn weight(&self) -> usize {
         self.len()
     }

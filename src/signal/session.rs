@@ -9,6 +9,7 @@ mod collider;
 mod farewell;
 mod guest;
 mod timing;
+mod wire;
 
 use std::future::{Future as _, poll_fn};
 use std::net::SocketAddr;
@@ -16,20 +17,15 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::{Instrument as _, debug, info_span};
 
 use super::core::{Event, MEMBER_ID_MAX, Ticket};
 use super::dialect::{Dialect, Malformed, Request, native};
+use super::frame::{Found, Opcode, Text};
 use super::hub::{Connection, Cut, Gone, Hub, Item};
 use super::stats::Stats;
-use crate::config::settings;
 use crate::net::clock;
 use crate::shutdown::Drain;
 use crate::telemetry::log::Client;
@@ -40,24 +36,7 @@ use collider::Socket;
 use farewell::End;
 use guest::Guest;
 use timing::{Due, Timing};
-
-/// How a WebSocket that is to be given to [`run`] must be accepted: small buffers, since most
-/// sockets are idle, and the limits of the configuration.
-pub fn websocket_config(settings: &settings::Signaling) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        // Each frame leaves at once; what cannot leave stays in the outbox.
-        .write_buffer_size(0)
-        .max_write_buffer_size(
-            settings
-                .max_message
-                .saturating_add(OWN_FRAME)
-                .saturating_mul(2),
-        )
-        .max_message_size(Some(settings.max_message))
-        .max_frame_size(Some(settings.max_message))
-        .accept_unmasked_frames(false)
-}
+use wire::Wire;
 
 /// Who a WebSocket leads to, as the HTTP request that opened it has it.
 #[derive(Clone, Debug)]
@@ -74,19 +53,25 @@ pub struct Visitor {
     pub query: Box<str>,
 }
 
-/// Serves one client until either side has enough. `drain` is the one the hub was started with.
-pub async fn run<S>(socket: WebSocketStream<S>, visitor: Visitor, hub: Hub, drain: Drain)
+/// Serves one client until either side has enough. `stream` has had its handshake, with which
+/// `received` has come; `drain` is the one the hub was started with.
+pub async fn run<S, R>(stream: S, received: R, visitor: Visitor, hub: Hub, drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
+    R: AsRef<[u8]>,
 {
     let dialect = visitor.dialect;
+    let limit = hub.settings().max_message;
+    let most = limit.saturating_add(OWN_FRAME).saturating_mul(2) + BATCH;
+    let socket = Wire::new(stream, received.as_ref(), limit, most);
+    drop(received);
     let connection = if drain.is_announced() {
         None
     } else {
-        hub.connect(dialect.resumes()).await.ok()
+        hub.connect(visitor.peer, dialect.resumes()).await.ok()
     };
     let Some(connection) = connection else {
-        return farewell::say(socket, dialect, End::Restart).await;
+        return Box::pin(farewell::say(socket, dialect, End::Restart)).await;
     };
     // Of its own, whatever connection it came over: that one's is over by now.
     let span = info_span!(
@@ -114,14 +99,15 @@ where
         let socket = session.socket;
         // The seat is free, or kept, before the client has been seen off.
         connection.disconnect(end.departure()).await;
-        farewell::say(socket, dialect, end).await;
+        // On the heap, and only now: it is not to be part of every session from its first moment.
+        Box::pin(farewell::say(socket, dialect, end)).await;
     }
     .instrument(span)
     .await;
 }
 
 struct Session<'a, S> {
-    socket: WebSocketStream<S>,
+    socket: Wire<S>,
     connection: &'a Connection,
     hub: &'a Hub,
     visitor: Visitor,
@@ -138,8 +124,6 @@ struct Session<'a, S> {
     timing: Timing,
     messages: Bucket,
     malformed: Bucket,
-    /// Something was handed to the socket and may not have left yet.
-    unflushed: bool,
 }
 
 /// What is known of a seat that can be resumed.
@@ -154,7 +138,7 @@ struct Seat {
 
 /// What wakes a session up.
 enum Turn {
-    Received(Message),
+    Received(Found),
     Alarm,
 }
 
@@ -162,12 +146,7 @@ impl<'a, S> Session<'a, S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    fn new(
-        socket: WebSocketStream<S>,
-        visitor: Visitor,
-        hub: &'a Hub,
-        connection: &'a Connection,
-    ) -> Self {
+    fn new(socket: Wire<S>, visitor: Visitor, hub: &'a Hub, connection: &'a Connection) -> Self {
         let now = clock::now();
         let settings = hub.settings();
         Self {
@@ -183,7 +162,6 @@ where
             timing: Timing::new(&settings, now),
             messages: Bucket::new(MESSAGE_BURST, settings.messages_per_second, now),
             malformed: Bucket::new(MALFORMED_BURST, MALFORMED_PER_SECOND, now),
-            unflushed: false,
         }
     }
 
@@ -216,12 +194,8 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<Turn, End>> {
         self.poll_write(cx)?;
-        if let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(cx) {
-            return Poll::Ready(match message {
-                Some(Ok(message)) => Ok(Turn::Received(message)),
-                Some(Err(error)) => Err(End::from(error)),
-                None => Err(End::Closed(None)),
-            });
+        if let Poll::Ready(found) = self.socket.poll_next(cx) {
+            return Poll::Ready(found.map(Turn::Received).map_err(End::from));
         }
         let deadline = Instant::from_std(self.timing.deadline());
         // A deadline that has moved away is noticed when the alarm rings; one that has come nearer
@@ -234,9 +208,9 @@ where
 
     /// Writes what there is, as far as the peer takes it.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        for _ in 0..WRITES_A_TURN {
-            if self.unflushed {
-                match Pin::new(&mut self.socket).poll_flush(cx) {
+        for _ in 0..BATCHES_A_TURN {
+            if self.socket.is_unflushed() {
+                match self.socket.poll_flush(cx) {
                     Poll::Ready(flushed) => flushed.map_err(End::Lost)?,
                     Poll::Pending => {
                         self.timing.stuck(clock::now());
@@ -246,15 +220,17 @@ where
                         };
                     }
                 }
-                self.unflushed = false;
                 self.timing.flushed();
             }
-            let item = match self.connection.outbox().poll_take(cx) {
-                Poll::Ready(Ok(item)) => item,
-                Poll::Ready(Err(cut)) => return Err(End::from(cut)),
-                Poll::Pending => return Ok(()),
-            };
-            self.say(item)?;
+            // What is waiting leaves together: one record of TLS and one system call for all.
+            while self.socket.waiting() < BATCH {
+                match self.connection.outbox().poll_take(cx) {
+                    Poll::Ready(Ok(item)) => self.say(item)?,
+                    Poll::Ready(Err(cut)) => return Err(End::from(cut)),
+                    Poll::Pending if self.socket.is_unflushed() => break,
+                    Poll::Pending => return Ok(()),
+                }
+            }
         }
         // More may be waiting, but what came in has a right to be heard in between.
         cx.waker().wake_by_ref();
@@ -263,11 +239,13 @@ where
 
     fn say(&mut self, item: Item) -> Result<(), End> {
         let (event, number) = match item {
-            Item::Text(text) => return self.send(Message::Text(text)),
+            Item::Text(text) => return self.send(Opcode::Text, text.as_bytes()),
             Item::Event(event, number) => (event, number),
         };
         match event {
-            Event::Relayed(text) | Event::Answered(text) => self.send(Message::Text(text))?,
+            Event::Relayed(text) | Event::Answered(text) => {
+                self.send(Opcode::Text, text.as_bytes())?;
+            }
             Event::Joined { ref ticket, .. } | Event::Resumed { ref ticket, .. }
                 if self.visitor.dialect.resumes() =>
             {
@@ -281,7 +259,7 @@ where
                 }
                 let own = self.own.as_ref().map(|ticket| &ticket.member);
                 for text in self.visitor.dialect.encode(&event, own, None) {
-                    self.send(Message::text(text))?;
+                    self.send(Opcode::Text, text.as_bytes())?;
                 }
             }
         }
@@ -292,12 +270,12 @@ where
     }
 
     /// The client has a seat: gives it what it needs, and asks whether it has arrived.
-    fn seated(&mut self, ticket: &Ticket, event: &Event<Utf8Bytes>) -> Result<(), End> {
+    fn seated(&mut self, ticket: &Ticket, event: &Event<Text>) -> Result<(), End> {
         let reception = self.hub.reception();
         let gifts = reception.gifts(ticket, &self.visitor.host);
         let welcome = reception.welcome(&gifts);
         for text in self.visitor.dialect.encode(event, None, Some(&welcome)) {
-            self.send(Message::text(text))?;
+            self.send(Opcode::Text, text.as_bytes())?;
         }
         self.timing.renew_at(clock::now() + reception.renewal());
         self.seat = Some(Seat {
@@ -310,11 +288,9 @@ where
     }
 
     fn ping(&mut self) -> Result<(), End> {
-        let payload = match &self.seat {
-            Some(seat) => Bytes::copy_from_slice(&seat.written.to_be_bytes()),
-            None => Bytes::new(),
-        };
-        self.send(Message::Ping(payload))
+        let number = self.seat.as_ref().map(|seat| seat.written.to_be_bytes());
+        let payload = number.as_ref().map_or(&[][..], |number| number);
+        self.send(Opcode::Ping, payload)
     }
 
     /// The client's answer to a ping.
@@ -334,15 +310,9 @@ where
         done.map_err(|_| End::Restart)
     }
 
-    fn send(&mut self, message: Message) -> Result<(), End> {
-        self.unflushed = true;
-        Pin::new(&mut self.socket)
-            .start_send(message)
-            .map_err(|error| match error {
-                // Only the answers to pings of the peer can have filled it: it asks and does not read.
-                Error::WriteBufferFull(_) => End::Stuck,
-                error => End::Lost(error),
-            })
+    fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), End> {
+        // Only the answers to pings of the peer can have filled it: it asks and does not read.
+        self.socket.send(opcode, payload).map_err(|_| End::Stuck)
     }
 
     async fn alarm(&mut self) -> Result<(), End> {
@@ -350,7 +320,7 @@ where
             Due::Silent => Err(End::Silent),
             Due::Stuck => Err(End::Stuck),
             // With a frame stuck in front of it a ping would say nothing about the peer.
-            Due::Ping if !self.unflushed => self.ping(),
+            Due::Ping if !self.socket.is_unflushed() => self.ping(),
             Due::Renew => self.renew(Asked::No).await.map_err(|_| End::Restart),
             Due::Ping | Due::Nothing => Ok(()),
         }
@@ -375,18 +345,18 @@ where
         }
     }
 
-    async fn received(&mut self, message: Message) -> Result<(), End> {
+    async fn received(&mut self, found: Found) -> Result<(), End> {
         let now = clock::now();
         self.timing.heard(now);
         if !self.messages.take(now) || !self.hub.allows(self.visitor.peer.ip(), now) {
             return Err(End::TooFast);
         }
-        match message {
-            Message::Text(text) => self.text(text, now).await,
-            Message::Binary(_) => Err(End::Binary),
-            Message::Close(frame) => Err(End::Closed(frame.map(|frame| frame.code))),
-            Message::Pong(payload) => self.ponged(&payload).await,
-            Message::Ping(_) | Message::Frame(_) => Ok(()),
+        match found {
+            Found::Text(text) => self.text(text, now).await,
+            Found::Binary => Err(End::Binary),
+            Found::Close(code) => Err(End::Closed(code)),
+            Found::Pong(payload) => self.ponged(&payload).await,
+            Found::Ping(payload) => self.send(Opcode::Pong, &payload),
         }
     }
 
@@ -396,7 +366,7 @@ where
         note(Repeated::NotAdmitted, self.visitor.peer.ip());
     }
 
-    async fn text(&mut self, text: Utf8Bytes, now: std::time::Instant) -> Result<(), End> {
+    async fn text(&mut self, text: Text, now: std::time::Instant) -> Result<(), End> {
         let Ok(request) = self.understand(&text) else {
             Stats::add(&self.hub.stats().malformed);
             note(Repeated::MalformedMessage, self.visitor.peer.ip());
@@ -497,6 +467,7 @@ impl From<Cut> for End {
             Cut::Restart => Self::Restart,
             Cut::Done => Self::Done,
             Cut::Superseded => Self::Superseded,
+            Cut::Evicted => Self::Evicted,
         }
     }
 }
@@ -523,14 +494,14 @@ impl End {
     }
 }
 
-/// Enough for anything but the largest messages, which get a buffer of their own while they come.
-const READ_BUFFER: usize = 4096;
-
 /// Bound of a frame of ours: two names in which each byte needs an escape, and the words around.
 const OWN_FRAME: usize = 2 * (super::core::ROOM_NAME_MAX + 2 * MEMBER_ID_MAX) + 256;
 
-/// Frames written before the socket is read again.
-const WRITES_A_TURN: usize = 32;
+/// Bytes of frames that leave together: what one record of TLS holds.
+const BATCH: usize = 16 * 1024;
+
+/// Batches written before the socket is read again.
+const BATCHES_A_TURN: usize = 4;
 
 /// The message rate's bucket: an offer or answer and its candidates come all at once.
 const MESSAGE_BURST: u32 = 200;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, Uptime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -69,7 +70,11 @@ pub fn init(settings: &Log, audience: Audience) -> Result<Levels, Error> {
 
 fn filter(settings: &Log) -> Result<EnvFilter, Error> {
     let mut filter = EnvFilter::builder().parse(&settings.level)?;
-    if settings.privacy {
+    // A cap: it must not make them say more than was asked for.
+    let fine = filter
+        .max_level_hint()
+        .is_none_or(|most| most > LevelFilter::INFO);
+    if settings.privacy && fine {
         // What these have to say at finer levels is the bytes and headers of the clients.
         for library in ["tungstenite", "tokio_tungstenite", "h2", "hyper", "rustls"] {
             filter = filter.add_directive(format!("{library}=info").parse()?);

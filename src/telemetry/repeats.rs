@@ -112,7 +112,7 @@ impl Repeated {
 
     const fn concern(self) -> Concern {
         match self {
-            Self::NoCapacity | Self::Full | Self::Unintroduced => Concern::Operator,
+            Self::NoCapacity | Self::Full => Concern::Operator,
             Self::WrongCredentials
             | Self::Unanswered
             | Self::UserQuota
@@ -131,6 +131,8 @@ impl Repeated {
             | Self::RefusedPeer
             | Self::SlowClient
             | Self::Stranger
+            // The balancer's address is in a line of its own.
+            | Self::Unintroduced
             | Self::RefusedJoin
             | Self::Silent => Concern::From(100),
         }

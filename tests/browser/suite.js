@@ -5,8 +5,10 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { apprtc } from './apprtc.js';
 import { calls } from './calls.js';
 import { clients } from './clients.js';
+import { dashboard } from './dashboard.js';
 import { people } from './people.js';
 import { Authority, renewal } from './renewal.js';
 import { survival } from './survival.js';
@@ -40,10 +42,12 @@ after(async () => {
 
 texts();
 calls(stage);
+apprtc(stage);
 people(stage);
 survival(stage);
 clients(stage);
 renewal(stage, root);
+dashboard(stage);
 takeover(stage, root);
 
 test('an interrupted appliance ends cleanly, and the page says that the server is gone', async () => {

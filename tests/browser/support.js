@@ -56,7 +56,10 @@ export class Appliance {
     appliance.#root = root;
     fs.mkdirSync(path.join(root, 'served'), { recursive: true, mode: 0o700 });
     other.copyCertificate(path.join(root, 'served'));
-    const [https, turn] = [await freePort(), await freePort()];
+    const [https, turn, admin] = [await freePort(), await freePort(), await freePort()];
+    appliance.admin = `http://127.0.0.1:${admin}`;
+    appliance.token = 'open sesame';
+    fs.writeFileSync(path.join(root, 'token'), appliance.token);
     const config = path.join(root, 'appliance.toml');
     fs.writeFileSync(config, `state_dir = "${path.join(root, 'served')}"
 [front]
@@ -64,6 +67,9 @@ https = ["[::]:${https}"]
 http = []
 [turn]
 listen = ["[::]:${turn}"]
+[admin]
+listen = "127.0.0.1:${admin}"
+token_file = "${path.join(root, 'token')}"
 [signaling]
 ${signaling}
 `);

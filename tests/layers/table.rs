@@ -27,6 +27,7 @@ const TABLE: &[Row] = &[
     module(0, "turn::core", &["turn::stun", "turn::channel", "limit"]),
     module(0, "signal::core", &[]),
     module(0, "signal::access", &["signal::core"]),
+    module(0, "signal::frame", &[]),
     module(0, "signal::outcome", &[]),
     module(
         0,
@@ -57,6 +58,7 @@ const TABLE: &[Row] = &[
         "http::router",
         &["signal::apprtc::core", "signal::apprtc::params"],
     ),
+    module(0, "http::template", &["signal::apprtc::params"]),
     module(0, "http::activity", &["http::frames"]),
     module(0, "http::frames", &[]),
     module(0, "net::proxy", &[]),

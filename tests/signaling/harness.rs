@@ -26,9 +26,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{
-    WebSocketStream, accept_async_with_config, accept_hdr_async_with_config, client_async,
-};
+use tokio_tungstenite::{WebSocketStream, accept_async, accept_hdr_async, client_async};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -124,7 +122,7 @@ impl Server {
         let listener = socket.listen(64).unwrap();
         let address = listener.local_addr().unwrap();
         // Not a task of the drain: who comes during a restart is to be seen.
-        Drain::new().spawn(accept(listener, settings, hub.clone(), drain.clone()));
+        Drain::new().spawn(accept(listener, hub.clone(), drain.clone()));
         Self {
             hub,
             drain,
@@ -143,8 +141,8 @@ impl Server {
         let (hub, drain) = (self.hub.clone(), self.drain.clone());
         let session = self.drain.spawn(async move {
             let (socket, peer) = listener.accept().await.unwrap();
-            let socket = accept_async_with_config(socket, None).await.unwrap();
-            session::run(socket, visitor(peer, Dialect::Course), hub, drain).await;
+            let socket = accept_async(socket).await.unwrap().into_inner();
+            session::run(socket, [], visitor(peer, Dialect::Course), hub, drain).await;
         });
         (Client::at(address).await, session)
     }
@@ -205,11 +203,10 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, settings: settings::Signaling, hub: Hub, drain: Drain) {
+async fn accept(listener: TcpListener, hub: Hub, drain: Drain) {
     loop {
         let (socket, peer) = listener.accept().await.unwrap();
         socket.set_nodelay(true).unwrap();
-        let config = session::websocket_config(&settings);
         let (hub, its_drain) = (hub.clone(), drain.clone());
         drain.spawn(async move {
             let mut visitor = visitor(peer, Dialect::Course);
@@ -233,8 +230,10 @@ async fn accept(listener: TcpListener, settings: settings::Signaling, hub: Hub, 
                 visitor.query = query.into();
                 Ok(response)
             };
-            if let Ok(socket) = accept_hdr_async_with_config(socket, choose, Some(config)).await {
-                session::run(socket, visitor, hub, its_drain).await;
+            // Only for the handshake: the frames are what is tested.
+            if let Ok(socket) = accept_hdr_async(socket, choose).await {
+                let stream = socket.into_inner();
+                session::run(stream, [], visitor, hub, its_drain).await;
             }
         });
     }

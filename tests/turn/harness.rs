@@ -148,6 +148,8 @@ pub(crate) struct Setup {
     pub(crate) beside_https: bool,
     /// Further lines of `[turn]`.
     pub(crate) turn: String,
+    /// Further lines of `[log]`.
+    pub(crate) log: String,
     /// Its certificate; without, it makes one itself.
     pub(crate) identity: Option<Arc<Identity>>,
 }
@@ -161,6 +163,7 @@ impl Default for Setup {
             two_ports: false,
             beside_https: false,
             turn: String::new(),
+            log: String::new(),
             identity: None,
         }
     }
@@ -210,13 +213,14 @@ impl Setup {
         }
         format!(
             "external_ip = {}\nstate_dir = \"{}\"\n\
-             [log]\nlevel = \"debug\"\n\
+             [log]\nlevel = \"debug\"\n{}\n\
              [front]\nhttps = [\"127.0.0.1:{https}\"]\nhttp = []\n\
              [turn]\nlisten = {}\nallow_peers = {}\nrelay_ports = \"{}-{}\"\n\
              secret = \"{SECRET}\"\n\
              static_users = [{{ username = \"{USER}\", password = \"{PASSWORD}\" }}]\n{workers}{}\n{tls}",
             list(&strings(&self.external_ip)),
             directory.file("state").display(),
+            self.log,
             list(&listen),
             list(&strings(&self.allow_peers)),
             relays.start(),

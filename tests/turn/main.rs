@@ -22,6 +22,7 @@ mod interop;
 mod limits;
 mod nat;
 mod peers;
+mod sessions;
 mod soak;
 mod strangers;
 mod streams;

@@ -1,6 +1,7 @@
 // A call in a room: membership from signaling on one side, a session with each other member on the other,
 // and one `state` that the page shows. Touches no DOM and no devices.
 
+import { AppRtc } from './apprtc.js';
 import { IceSource } from './ice.js';
 import { Session } from './session.js';
 import { Signaling } from './signaling.js';
@@ -16,6 +17,7 @@ const REASONS = {
   'token-required': 'token',
   'token-invalid': 'token',
   'token-mismatch': 'token',
+  ended: 'removed',
 };
 
 /**
@@ -45,10 +47,12 @@ export class Call {
     this.#media = media;
     this.#on = changed;
     this.#ice = new IceSource(query);
-    this.#signaling = new Signaling(room, token, {
+    // A room of AppRTC's clients, who have words of their own.
+    const Wire = query.get('dialect') === 'apprtc' ? AppRtc : Signaling;
+    this.#signaling = new Wire(room, token, {
       joined: (members, returning) => this.#joined(members, returning),
       resumed: (members) => this.#resumed(members),
-      member: (uid, returning) => this.#meet(uid, 'offer', returning),
+      member: (uid, returning, early) => this.#meet(uid, 'offer', returning, early),
       left: (uid) => this.#left(uid),
       away: (uid) => this.#away(uid),
       back: (uid, lost) => this.#back(uid, lost),
@@ -167,7 +171,7 @@ export class Call {
     this.#show();
   }
 
-  #meet(uid, role, returning) {
+  #meet(uid, role, returning, early = false) {
     if (!uid || uid === this.uid) return;
     const known = this.#sessions.get(uid);
     if (known && returning) {
@@ -178,15 +182,16 @@ export class Call {
       this.#signaling.send('media-state', uid, this.#media().status);
     } else {
       known?.close();
-      this.#open(uid, role);
+      this.#open(uid, role, early);
     }
     this.#show();
   }
 
-  #open(uid, role) {
+  #open(uid, role, early = false) {
     const session = new Session({
       uid,
       role,
+      early,
       tracks: this.#media().tracks,
       ice: () => this.#ice.get(),
       send: (cmd, message) => this.#signaling.send(cmd, uid, message),
@@ -299,7 +304,7 @@ export class Call {
     if (any('interrupted')) return set('reconnecting');
     if (any('failed')) return set('failed', 'path');
     if (!this.#seated) return set(this.#joinedOnce ? 'reconnecting' : 'connecting');
-    return set(sessions.length ? 'calling' : 'waiting');
+    return set(sessions.some((session) => session.expected) ? 'calling' : 'waiting');
   }
 
   #set(state) {

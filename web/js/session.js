@@ -9,7 +9,8 @@ const MAX_RESTARTS = 6;
 
 /**
  * `send(cmd, message)` reaches the other member; `media.tracks` is `{audio, video}` (or null each).
- * Handlers: `change()` after any change of `condition`, `stream` or `remote`.
+ * Handlers: `change()` after any change of `condition`, `stream` or `remote`. `early`: our offer waits for
+ * somebody to come, however long that takes.
  */
 export class Session {
   /** 'new' | 'connected' | 'interrupted' | 'failed' (still trying) | 'closed' */
@@ -20,6 +21,8 @@ export class Session {
   away = false;
   /** What the other side told about itself: `{audio, video}`; null from a foreign client. */
   remote = null;
+  /** Whether anybody is there to answer. */
+  expected = true;
   /** Whether we have found any address to be reached at. */
   reachable = false;
   stream = new MediaStream();
@@ -42,20 +45,26 @@ export class Session {
   /** Names our tracks as belonging together; foreign clients show the stream, not the tracks. */
   #outgoing = new MediaStream();
 
-  constructor({ uid, role, tracks, ice, send, change }) {
+  constructor({ uid, role, early = false, tracks, ice, send, change }) {
     this.uid = uid;
     this.role = role;
     this.#tracks = { ...tracks };
     this.#ice = ice;
     this.#send = send;
     this.#change = change;
-    this.#giveUp();
+    this.expected = !early;
+    if (this.expected) this.#giveUp();
     // Frames wait in line behind the fetch of the ICE configuration, and behind each other.
     this.#work = this.#open();
   }
 
   /** A frame of the other member. */
   receive(cmd, message) {
+    if (!this.expected) {
+      this.expected = true;
+      this.#giveUp();
+      this.#change();
+    }
     this.#work = this.#work.then(() => this.#handle(cmd, message)).catch((error) => {
       if (this.condition !== 'closed') console.warn(`${cmd} not applied:`, error);
     });

@@ -10,6 +10,7 @@ const KEPT = 200;
 /** Close codes after which coming back at once would only repeat what was wrong. */
 const SLOWLY = new Map([[4429, 5000], [4400, 2000], [1002, 2000], [1003, 2000], [1007, 2000], [1009, 2000]]);
 const SUPERSEDED = 4409;
+const EVICTED = 4403;
 
 /** An id nobody can guess: it is also the name under which a course client could come before us. */
 function freshUid() {
@@ -121,6 +122,12 @@ export class Signaling {
   #lost(code = 0) {
     this.#drop();
     if (this.#closed) return;
+    // The operator has ended it: to come back would be to begin anew.
+    if (code === EVICTED) {
+      this.close();
+      this.#on.refused('ended');
+      return;
+    }
     this.#attempt += 1;
     this.#on.down(this.#attempt);
     // The seat is served elsewhere: a page that was put to sleep and copied, perhaps.

@@ -116,6 +116,7 @@ const CARD = {
   locked: { title: 'failed.locked', what: 'failed.locked.do', warn: true, retry: 'action.retry', home: true },
   absent: { title: 'failed.absent', what: 'failed.absent.do', warn: true, retry: 'action.retry' },
   token: { title: 'failed.token', what: 'failed.token.do', warn: true },
+  removed: { title: 'failed.removed', what: 'failed.removed.do', warn: true, home: true },
   server: { title: 'failed.server', what: 'failed.server.do', warn: true, spinner: true },
   path: { title: 'failed.path', what: 'failed.path.do', warn: true, retry: 'action.retry' },
   silent: { title: 'failed.silent', what: 'failed.silent.do', warn: true, retry: 'action.retry' },
@@ -123,7 +124,7 @@ const CARD = {
 };
 
 /** Reasons to have no seat at all. */
-const FINAL = new Set(['full', 'locked', 'absent', 'token']);
+const FINAL = new Set(['full', 'locked', 'absent', 'token', 'removed']);
 
 /** Which card a state shows; null when the picture speaks for itself. */
 function cardOf(state, evidence) {

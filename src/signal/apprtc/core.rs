@@ -29,10 +29,10 @@ pub const CAPACITY: usize = 2;
 pub struct Limits {
     /// Rooms at the same time.
     pub max_rooms: usize,
-    /// Messages that wait with one client: for it, or of it for who comes next.
-    pub messages: usize,
-    /// Their bytes.
-    pub bytes: usize,
+    /// What one client has said while it was alone.
+    pub stored: Size,
+    /// What waits for one client that has no socket yet. It is told all of it at once then.
+    pub waiting: Size,
     /// Bytes that wait in all rooms, from which on each client has `squeezed` only.
     pub total: usize,
     /// Bytes of one client while memory is short.
@@ -44,6 +44,15 @@ pub struct Limits {
     /// Whether sockets may belong to clients that have not joined here: an external room server
     /// sends them.
     pub open: bool,
+}
+
+/// How much may be in a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Messages.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// Why nobody could join.
@@ -244,7 +253,7 @@ impl Rooms {
         member.was_registered = true;
         member.is_page_gone = false;
         let before = member.socket.replace(socket);
-        let (waiting, freed) = member.take_waiting();
+        let (waiting, freed) = member.waiting.take();
         self.held = self.held.saturating_sub(freed);
         if let Some(before) = before {
             // A client that comes back over another network has not noticed that this one is dead.
@@ -412,10 +421,10 @@ impl Rooms {
             let gone = gone.number;
             self.end(room, gone);
         }
-        let (mut messages, mut freed) = (VecDeque::new(), 0);
+        let (mut messages, mut freed) = (Vec::new(), 0);
         let is_initiator = match self.rooms.get_mut(room).and_then(Room::first_joined_mut) {
             Some(other) => {
-                (messages, freed) = other.take_stored();
+                (messages, freed) = other.stored.take();
                 false
             }
             None => true,
@@ -427,7 +436,7 @@ impl Rooms {
         }
         Ok(Welcome {
             is_initiator,
-            messages: messages.into(),
+            messages,
         })
     }
 
@@ -444,11 +453,11 @@ impl Rooms {
             return Err(Complaint::Unknown);
         }
         let stored = self.rooms.get_mut(room).and_then(Room::first_joined_mut);
-        let (messages, bytes) = stored.map(Member::take_stored).unwrap_or_default();
+        // Counted as held all the time.
+        let said = stored.map(|other| std::mem::take(&mut other.stored));
         let number = self.add(room, client, now + self.limits.grace);
-        if let Some(member) = self.member_mut(room, number) {
-            // Counted as held all the time.
-            member.put_waiting(messages, bytes);
+        if let (Some(member), Some(said)) = (self.member_mut(room, number), said) {
+            member.waiting = said;
         }
         Ok(number)
     }
@@ -519,8 +528,7 @@ impl Rooms {
     }
 
     fn hear(&mut self, room: &str, number: u64, body: Arc<str>) -> Result<(), Lost> {
-        let allowance = self.allowance();
-        let limits = self.limits;
+        let allowed = self.allowed(self.limits.waiting);
         let Some(member) = self.member_mut(room, number) else {
             return Ok(());
         };
@@ -529,8 +537,8 @@ impl Rooms {
             return Ok(());
         }
         let weight = body.len();
-        if member.has_room(weight, limits.messages, allowance) {
-            member.wait(body);
+        if member.waiting.has_room(weight, allowed) {
+            member.waiting.push(body);
             self.held = self.held.saturating_add(weight);
             return Ok(());
         }
@@ -544,39 +552,45 @@ impl Rooms {
     /// The call of this member is over: what it has said so far is for nobody else.
     fn hear_goodbye(&mut self, room: &str, number: u64, body: Arc<str>) {
         if let Some(member) = self.member_mut(room, number) {
-            let (_, freed) = member.take_stored();
+            let (_, freed) = member.stored.take();
             self.held = self.held.saturating_sub(freed);
         }
         if self.hear(room, number, body).is_err() {
             // It has no socket, and more waits for it than it can need. The goodbye counts most.
             let freed = self
                 .member_mut(room, number)
-                .map_or(0, |member| member.take_waiting().1);
+                .map_or(0, |member| member.waiting.take().1);
             self.held = self.held.saturating_sub(freed);
             let _ = self.hear(room, number, BYE.into());
         }
     }
 
     fn store(&mut self, room: &str, number: u64, body: Arc<str>) -> Result<(), Lost> {
-        let allowance = self.allowance();
-        let limits = self.limits;
+        // Those of an open Collider wait for a socket and not for an answer.
+        let allowed = self.allowed(match self.limits.open {
+            true => self.limits.waiting,
+            false => self.limits.stored,
+        });
         let weight = body.len();
         let Some(member) = self.member_mut(room, number) else {
             return Err(Lost::UnknownClient);
         };
-        if !member.has_room(weight, limits.messages, allowance) {
+        if !member.stored.has_room(weight, allowed) {
             return Err(Lost::TooManyStored);
         }
-        member.store(body);
+        member.stored.push(body);
         self.held = self.held.saturating_add(weight);
         Ok(())
     }
 
-    /// Bytes that one client may have waiting now.
-    fn allowance(&self) -> usize {
+    /// What may be in a queue now.
+    fn allowed(&self, size: Size) -> Size {
         match self.held > self.limits.total {
-            true => self.limits.squeezed,
-            false => self.limits.bytes,
+            true => Size {
+                bytes: size.bytes.min(self.limits.squeezed),
+                ..size
+            },
+            false => size,
         }
     }
 
@@ -633,7 +647,7 @@ impl Rooms {
             false => there.hearers(&member).collect(),
         };
         let is_owner = member.is_joined() && !member.is_loopback;
-        let freed = member.take_stored().1 + member.take_waiting().1;
+        let freed = member.stored.take().1 + member.waiting.take().1;
         if there.is_empty() {
             self.rooms.remove(room);
         }

@@ -23,6 +23,11 @@ impl Namespace {
     pub const fn new(label: &'static str) -> Self {
         Self(label)
     }
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        self.0
+    }
 }
 
 /// Name of a room. Cheap to clone.

@@ -1,6 +1,7 @@
 //! One room: its members in the order in which they came.
 
 use super::log::{Budget, Log};
+use super::summary::Past;
 use super::{ConnectionId, Door, Event, MemberId, Other, Payload, SeatId, Terms};
 
 /// Members are found by walking: a room holds a handful, and order is what the protocol asks for.
@@ -8,6 +9,7 @@ use super::{ConnectionId, Door, Event, MemberId, Other, Payload, SeatId, Terms};
 pub(super) struct Room<T> {
     members: Vec<Member<T>>,
     pub(super) door: Door,
+    pub(super) past: Past,
 }
 
 /// A seat that is taken.
@@ -22,15 +24,6 @@ pub(super) struct Member<T> {
     pub(super) log: Option<Box<Log<T>>>,
 }
 
-impl<T> Default for Room<T> {
-    fn default() -> Self {
-        Self {
-            members: Vec::new(),
-            door: Door::Open,
-        }
-    }
-}
-
 impl<T: Payload> Member<T> {
     /// Takes note of an event for this member. Gives the number it has there.
     pub(super) fn record(&mut self, event: &Event<T>, budget: &mut Budget) -> Option<u64> {
@@ -40,6 +33,19 @@ impl<T: Payload> Member<T> {
 }
 
 impl<T> Room<T> {
+    /// An empty room.
+    pub(super) fn new(past: Past) -> Self {
+        Self {
+            members: Vec::new(),
+            door: Door::Open,
+            past,
+        }
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member<T>> {
+        self.members.iter()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.members.len()
     }
@@ -96,7 +102,9 @@ impl<T> Room<T> {
     }
 
     pub(super) fn add(&mut self, member: Member<T>) {
+        let resumable = member.terms.resumable;
         self.members.push(member);
+        self.past.joined(self.members.len(), resumable);
     }
 
     pub(super) fn remove(&mut self, seat: SeatId) -> Option<Member<T>> {

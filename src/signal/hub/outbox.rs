@@ -9,17 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-
 use crate::signal::core::Event;
+use crate::signal::frame::Text;
 
 /// One thing to tell.
 #[derive(Debug)]
 pub(in crate::signal) enum Item {
     /// In the words of the connection's dialect; the how-manieth of its seat, if it is counted.
-    Event(Event<Utf8Bytes>, Option<u64>),
+    Event(Event<Text>, Option<u64>),
     /// In these words.
-    Text(Utf8Bytes),
+    Text(Text),
 }
 
 /// Why nothing more will come.
@@ -33,6 +32,8 @@ pub(in crate::signal) enum Cut {
     Done,
     /// The client has come back over another connection, which was given what was in the queue.
     Superseded,
+    /// The operator has ended the room, or its member's part in it.
+    Evicted,
 }
 
 /// The queue ran over, now or before.
@@ -108,7 +109,7 @@ impl Outbox {
         let mut state = self.state();
         match state.cut {
             Some(Cut::TooSlow) => return Err(Overflow),
-            Some(Cut::Restart | Cut::Done | Cut::Superseded) => return Ok(()),
+            Some(Cut::Restart | Cut::Done | Cut::Superseded | Cut::Evicted) => return Ok(()),
             None => {}
         }
         let weight = item.weight();
@@ -141,7 +142,7 @@ impl Outbox {
         if state.cut.is_some() {
             return;
         }
-        if why == Cut::Superseded {
+        if matches!(why, Cut::Superseded | Cut::Evicted) {
             state.items = VecDeque::new();
             self.pool.give_back(std::mem::take(&mut state.bytes));
         }
@@ -170,7 +171,7 @@ impl Outbox {
     /// For a reader that cannot take anything now: ready once it would be in vain to go on waiting.
     pub(in crate::signal) fn poll_in_vain(&self, cx: &Context<'_>) -> Poll<Cut> {
         let mut state = self.state();
-        if let Some(cut @ (Cut::TooSlow | Cut::Superseded)) = state.cut {
+        if let Some(cut @ (Cut::TooSlow | Cut::Superseded | Cut::Evicted)) = state.cut {
             return Poll::Ready(cut);
         }
         state.wait(cx);

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-
 use super::farewell::End;
 use crate::signal::apprtc::{Listener, Registration};
 use crate::signal::dialect::collider::{Command, Complaint, complain};
+use crate::signal::frame::CloseCode;
 use crate::signal::hub::{Connection, Cut, Hub, Item, Outbox};
 
 /// Whose socket it is.
@@ -61,7 +60,7 @@ impl Socket {
             return;
         };
         // What browsers say when their page is left or loaded anew.
-        if matches!(end, End::Closed(Some(CloseCode::Away))) {
+        if matches!(end, End::Closed(Some(CloseCode::AWAY))) {
             registration.page_gone();
         }
     }

@@ -1,20 +1,17 @@
 //! Why a session ends, what the client is told, and how its connection is closed.
 
-use std::io::ErrorKind;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
+use super::wire::{Broken, Wire};
 use crate::signal::core::Departure;
 use crate::signal::dialect::Dialect;
 use crate::signal::dialect::native::Complaint;
+use crate::signal::frame::{CloseCode, Found, Violation};
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +21,7 @@ pub(super) enum End {
     Closed(Option<CloseCode>),
     /// The connection broke.
     #[error("connection lost: {0}")]
-    Lost(Error),
+    Lost(io::Error),
     /// Nothing came from the client, not even the answer to a ping.
     #[error("no sign of life")]
     Silent,
@@ -51,7 +48,7 @@ pub(super) enum End {
     Malformed,
     /// Frames that RFC 6455 forbids.
     #[error("{0}")]
-    Protocol(ProtocolError),
+    Protocol(Violation),
     /// The process ends.
     #[error("service restart")]
     Restart,
@@ -64,6 +61,9 @@ pub(super) enum End {
     /// The client has come back over another connection.
     #[error("resumed over another connection")]
     Superseded,
+    /// The operator has ended it.
+    #[error("ended by the operator")]
+    Evicted,
 }
 
 impl End {
@@ -72,23 +72,24 @@ impl End {
         // The codes of RFC 6455 do not say whether it is of any use to come back. Ours do, to
         // clients that know them.
         let ours = |code, else_: CloseCode| match dialect {
-            Dialect::Native => CloseCode::Library(code),
+            Dialect::Native => CloseCode::application(code),
             _ => else_,
         };
         Some(match self {
             Self::Closed(_) | Self::Lost(_) | Self::Stuck => return None,
-            Self::Done => CloseCode::Normal,
-            Self::Protocol(_) => CloseCode::Protocol,
-            Self::Binary => CloseCode::Unsupported,
-            Self::NotUtf8 => CloseCode::Invalid,
-            Self::Denied(_) => CloseCode::Policy,
-            Self::Malformed => ours(4400, CloseCode::Policy),
-            Self::Silent => ours(4408, CloseCode::Policy),
-            Self::Superseded => ours(4409, CloseCode::Policy),
-            Self::TooFast => ours(4429, CloseCode::Policy),
-            Self::TooBig => CloseCode::Size,
-            Self::Restart => CloseCode::Restart,
-            Self::TooSlow => CloseCode::Again,
+            Self::Done => CloseCode::NORMAL,
+            Self::Protocol(_) => CloseCode::PROTOCOL,
+            Self::Binary => CloseCode::UNSUPPORTED,
+            Self::NotUtf8 => CloseCode::INVALID,
+            Self::Denied(_) => CloseCode::POLICY,
+            Self::Malformed => ours(4400, CloseCode::POLICY),
+            Self::Silent => ours(4408, CloseCode::POLICY),
+            Self::Superseded => ours(4409, CloseCode::POLICY),
+            Self::Evicted => ours(4403, CloseCode::POLICY),
+            Self::TooFast => ours(4429, CloseCode::POLICY),
+            Self::TooBig => CloseCode::SIZE,
+            Self::Restart => CloseCode::RESTART,
+            Self::TooSlow => CloseCode::AGAIN,
         })
     }
 
@@ -97,66 +98,72 @@ impl End {
         match self {
             // A page that is left closes its sockets with 1001 by itself. Without any code it was
             // a library or a script that has given up on this connection, not on the call.
-            Self::Closed(Some(CloseCode::Normal | CloseCode::Away)) => Departure::Left,
+            Self::Closed(Some(CloseCode::NORMAL | CloseCode::AWAY)) => Departure::Left,
             _ => Departure::Lost,
         }
     }
 }
 
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Capacity(_) => Self::TooBig,
-            Error::Utf8(_) => Self::NotUtf8,
-            // The socket ended between two frames without a word: a closed tab, or a crash.
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Lost(error),
-            Error::Protocol(error) => Self::Protocol(error),
-            error => Self::Lost(error),
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Violation(Violation::TooBig) => Self::TooBig,
+            Broken::Violation(Violation::NotUtf8) => Self::NotUtf8,
+            Broken::Violation(violation) => Self::Protocol(violation),
+            Broken::Lost(error) => Self::Lost(error),
         }
     }
 }
 
 /// Closes the connection in a way that lets the client learn why, within [`PATIENCE`].
-pub(super) async fn say<S>(mut socket: WebSocketStream<S>, dialect: Dialect, end: End)
+pub(super) async fn say<S>(mut socket: Wire<S>, dialect: Dialect, end: End)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     if matches!(end, End::Lost(_) | End::Stuck) {
         return;
     }
-    let orderly = async {
-        if let Some(code) = end.close_code(dialect) {
-            let frame = CloseFrame {
-                code,
-                reason: Utf8Bytes::from(end.to_string()),
-            };
-            if socket.close(Some(frame)).await.is_err() {
-                return;
-            }
-        }
-        // Until the client's own close frame, or the end of what can be decoded.
-        let mut undecoded = matches!(end, End::TooBig | End::NotUtf8 | End::Protocol(_));
-        while let Some(message) = socket.next().await {
-            undecoded |= message.is_err();
-        }
-        // RFC 6455 section 7.1.1: the server closes first.
-        let raw = socket.get_mut();
-        if raw.shutdown().await.is_err() || !undecoded {
-            return;
-        }
-        // Closing with bytes unread resets the connection, and a reset overtakes the close frame.
-        // On the heap: on the stack it would be part of every session from its first moment.
-        let mut discarded = vec![0; 4096];
-        loop {
-            match raw.read(&mut discarded).await {
-                Ok(0) => return,
-                Err(error) if error.kind() != ErrorKind::Interrupted => return,
-                _ => {}
-            }
-        }
-    };
     // Who does not play along is closed all the same.
-    let _ = timeout(PATIENCE, orderly).await;
+    let _ = timeout(PATIENCE, orderly(&mut socket, dialect, end)).await;
+}
+
+async fn orderly<S>(socket: &mut Wire<S>, dialect: Dialect, end: End) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match end {
+        // RFC 6455 section 5.5.1: answered with its own code.
+        End::Closed(code) => socket.close(code, ""),
+        _ => socket.close(end.close_code(dialect), &end.to_string()),
+    }
+    poll_fn(|cx| socket.poll_flush(cx)).await?;
+    let undecoded = match end {
+        End::Closed(_) => false,
+        // Until the client's own close frame, or the end of what can be decoded.
+        _ => loop {
+            match poll_fn(|cx| socket.poll_next(cx)).await {
+                Ok(Found::Close(_)) => break false,
+                Ok(_) => {}
+                Err(Broken::Violation(_)) => break true,
+                Err(Broken::Lost(error)) => return Err(error),
+            }
+        },
+    };
+    // Section 7.1.1: the server closes first.
+    let stream = socket.stream();
+    stream.shutdown().await?;
+    if !undecoded {
+        return Ok(());
+    }
+    // Closing with bytes unread resets the connection, and a reset overtakes the close frame.
+    let mut discarded = vec![0; 4096];
+    loop {
+        match stream.read(&mut discarded).await {
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+    }
 }
 
 /// How long a client may take to answer a close frame.

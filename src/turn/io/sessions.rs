@@ -21,7 +21,7 @@ use crate::turn::core::{EndReason, Event, Server, Traffic, Transport};
 use super::mailbox::{Mail, Mailbox};
 use super::sockets::Sockets;
 
-/// How long a worker may take to answer. It is asked between two rounds of packets.
+/// How long the workers together may take to answer. Each is asked between two rounds of packets.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Names an allocation among all that this process ever makes.
@@ -293,6 +293,7 @@ impl SessionTable {
         from: Place,
         limit: usize,
     ) -> Result<(Vec<Session>, Option<Place>), Busy> {
+        let deadline = clock::now() + PATIENCE;
         let mut found = Vec::new();
         let mut place = from;
         while let Some(mailbox) = self.mailboxes.get(usize::from(place.worker)) {
@@ -304,7 +305,7 @@ impl SessionTable {
                 from: place.slot,
                 limit: left,
             };
-            let page = ask(mailbox, |reply| Mail::List(asked, reply)).await?;
+            let page = ask(mailbox, deadline, |reply| Mail::List(asked, reply)).await?;
             let full = page.len() == left;
             let last = page.last().map(|session| session.id.slot);
             found.extend(page);
@@ -325,7 +326,10 @@ impl SessionTable {
     /// Ends an allocation. False: there is none of that name.
     pub async fn end(&self, id: SessionId) -> Result<bool, Busy> {
         match self.mailboxes.get(usize::from(id.worker)) {
-            Some(mailbox) => ask(mailbox, |reply| Mail::End(id, reply)).await,
+            Some(mailbox) => {
+                let deadline = clock::now() + PATIENCE;
+                ask(mailbox, deadline, |reply| Mail::End(id, reply)).await
+            }
             None => Ok(false),
         }
     }
@@ -333,13 +337,14 @@ impl SessionTable {
 
 async fn ask<T>(
     mailbox: &Mailbox,
+    deadline: Instant,
     question: impl FnOnce(oneshot::Sender<T>) -> Mail,
 ) -> Result<T, Busy> {
     let (reply, answer) = oneshot::channel();
     if !mailbox.send(question(reply)) {
         return Err(Busy);
     }
-    match tokio::time::timeout(PATIENCE, answer).await {
+    match tokio::time::timeout_at(deadline.into(), answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) | Err(_) => Err(Busy),
     }

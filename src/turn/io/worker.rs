@@ -12,17 +12,14 @@ use aws_lc_rs::rand;
 use crate::net::clock;
 use crate::net::sys::{self, BATCH, Interest, Ready, ReceiveScratch, Received};
 use crate::net::udp::{Arena, DatagramSocket};
-use crate::telemetry::repeats::{Repeated, Tally};
+use crate::telemetry::repeats::Tally;
 use crate::turn::core::timers::Wheel;
-use crate::turn::core::{
-    Action, Config, Link, Notice, Now, Origin, Pool, RelayId, Server, Transport,
-};
+use crate::turn::core::{Action, Config, Link, Now, Origin, Pool, RelayId, Server, Transport};
 
 use super::directory::Directory;
 use super::mailbox::{Entry, Inbox, Mail, Mailbox, Packets};
 use super::metrics::{Dropped, Shown};
 use super::outbox::{Outbox, Way};
-use super::sessions;
 use super::sockets::Sockets;
 use super::stream::{Buffers, Stream};
 use connections::{Paused, Turned};
@@ -31,6 +28,8 @@ use streams::{push, stream_mut};
 mod connections;
 mod errors;
 pub(super) mod hand_over;
+mod mail;
+mod notices;
 mod streams;
 
 /// Batches read from one listener before the others get their turn.
@@ -345,10 +344,7 @@ impl Worker {
             self.answer.as_mut_slice(),
             &mut self.sockets,
         );
-        if let Some(notice) = self.core.poll_notice() {
-            let client = origin.client.ip();
-            self.repeats.count(repeated(notice), client, now.instant);
-        }
+        self.count_notice(now, origin.client.ip());
         self.perform(action, Some(origin), range.start);
     }
 
@@ -499,79 +495,6 @@ impl Worker {
         self.dirty = dirty;
     }
 
-    fn read_mail(&mut self, now: Now) {
-        self.inbox.acknowledge();
-        for taken in 0.. {
-            if taken == MAIL_PER_TURN {
-                // More may wait: ring again rather than keep the sockets waiting.
-                sys::notify(self.inbox.bell());
-                return;
-            }
-            match self.inbox.next() {
-                None => return,
-                Some(Mail::Stream(client)) => self.adopt(now, *client, None),
-                Some(Mail::Moved { client, deadline }) => {
-                    self.adopt(now, *client, Some(deadline));
-                }
-                Some(Mail::Packets(packets)) => {
-                    self.accept_packets(now, &packets);
-                    if let Some(sender) = self.mailboxes.get(usize::from(packets.sender)) {
-                        sender.give_back(packets);
-                    }
-                }
-                Some(Mail::Drain) => self.core.drain(),
-                // Whoever asked may have given up.
-                Some(Mail::List(asked, reply)) => {
-                    let sessions = &self.sockets.sessions;
-                    let _ = reply.send(sessions.list(&self.core, &asked, now.instant));
-                }
-                Some(Mail::End(id, reply)) => {
-                    let _ = reply.send(sessions::end(&mut self.core, &mut self.sockets, id));
-                }
-                Some(Mail::HandOver(done)) => {
-                    self.hand_over(now);
-                    let _ = done.send(());
-                }
-                Some(Mail::Configure(config, done)) => {
-                    self.core.reconfigure(*config);
-                    let _ = done.send(());
-                }
-                Some(Mail::Hail(answer)) => {
-                    let _ = answer.send(());
-                }
-            }
-        }
-    }
-
-    /// Payloads from another worker's allocations.
-    fn accept_packets(&mut self, now: Now, packets: &Packets) {
-        let mut rest = packets.bytes.as_slice();
-        for entry in &packets.entries {
-            let Some((payload, tail)) = rest.split_at_checked(entry.len) else {
-                return;
-            };
-            rest = tail;
-            if self.arena.free() == 0 {
-                self.flush(now);
-            }
-            let base = self.arena.next();
-            let Some(room) = self
-                .arena
-                .slot()
-                .and_then(|slot| slot.get_mut(..payload.len()))
-            else {
-                continue;
-            };
-            room.copy_from_slice(payload);
-            self.arena.keep(1);
-            let range = 0..payload.len();
-            let action = self
-                .core
-                .handle_internal(now, entry.relayed, entry.source, range);
-            self.perform(action, None, base);
-        }
-    }
-
     fn expire(&mut self, now: Now) {
         if self.core.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.core.handle_timeout(now, &mut self.sockets);
@@ -616,20 +539,6 @@ impl Worker {
                 dropped: self.dropped,
             };
         }
-    }
-}
-
-/// How the log calls what the core noticed.
-fn repeated(notice: Notice) -> Repeated {
-    match notice {
-        Notice::Challenged => Repeated::Challenged,
-        Notice::WrongCredentials => Repeated::WrongCredentials,
-        Notice::StaleNonce => Repeated::StaleNonce,
-        Notice::Unanswered => Repeated::Unanswered,
-        Notice::Malformed => Repeated::MalformedPacket,
-        Notice::RefusedPeer => Repeated::RefusedPeer,
-        Notice::UserQuota => Repeated::UserQuota,
-        Notice::NoCapacity => Repeated::NoCapacity,
     }
 }
 

@@ -1,9 +1,9 @@
 //! One room, and what is known of each client in it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Size;
 use crate::signal::core::ConnectionId;
 
 /// Whether a member has its place.
@@ -31,11 +31,34 @@ pub(super) struct Member {
     /// When it is given up.
     pub(super) deadline: Option<Instant>,
     /// What it said while it was alone, for who comes next.
-    stored: VecDeque<Arc<str>>,
+    pub(super) stored: Queue,
     /// What was said to it before it had a socket.
-    waiting: VecDeque<Arc<str>>,
-    stored_bytes: usize,
-    waiting_bytes: usize,
+    pub(super) waiting: Queue,
+}
+
+/// Messages in order, and what they weigh.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    messages: Vec<Arc<str>>,
+    bytes: usize,
+}
+
+impl Queue {
+    /// Whether another message of this weight may be added.
+    pub(super) fn has_room(&self, weight: usize, most: Size) -> bool {
+        self.messages.len() < most.messages && self.bytes.saturating_add(weight) <= most.bytes
+    }
+
+    pub(super) fn push(&mut self, body: Arc<str>) {
+        self.bytes += body.len();
+        self.messages.push(body);
+    }
+
+    /// Empties it. The number is that of its bytes.
+    pub(super) fn take(&mut self) -> (Vec<Arc<str>>, usize) {
+        let Self { messages, bytes } = std::mem::take(self);
+        (messages, bytes)
+    }
 }
 
 impl Member {
@@ -50,48 +73,13 @@ impl Member {
             has_said_goodbye: false,
             is_loopback: false,
             deadline: None,
-            stored: VecDeque::new(),
-            waiting: VecDeque::new(),
-            stored_bytes: 0,
-            waiting_bytes: 0,
+            stored: Queue::default(),
+            waiting: Queue::default(),
         }
     }
 
     pub(super) fn is_joined(&self) -> bool {
         self.standing == Standing::Joined
-    }
-
-    /// Whether another message of this weight fits into both queues together.
-    pub(super) fn has_room(&self, weight: usize, messages: usize, bytes: usize) -> bool {
-        let held = self.stored_bytes + self.waiting_bytes;
-        self.stored.len() + self.waiting.len() < messages && held.saturating_add(weight) <= bytes
-    }
-
-    pub(super) fn store(&mut self, body: Arc<str>) {
-        self.stored_bytes += body.len();
-        self.stored.push_back(body);
-    }
-
-    pub(super) fn wait(&mut self, body: Arc<str>) {
-        self.waiting_bytes += body.len();
-        self.waiting.push_back(body);
-    }
-
-    /// What it said while it was alone, and its bytes.
-    pub(super) fn take_stored(&mut self) -> (VecDeque<Arc<str>>, usize) {
-        let bytes = std::mem::take(&mut self.stored_bytes);
-        (std::mem::take(&mut self.stored), bytes)
-    }
-
-    /// What has waited for it, and its bytes.
-    pub(super) fn take_waiting(&mut self) -> (VecDeque<Arc<str>>, usize) {
-        let bytes = std::mem::take(&mut self.waiting_bytes);
-        (std::mem::take(&mut self.waiting), bytes)
-    }
-
-    pub(super) fn put_waiting(&mut self, messages: VecDeque<Arc<str>>, bytes: usize) {
-        self.waiting = messages;
-        self.waiting_bytes = bytes;
     }
 }
 

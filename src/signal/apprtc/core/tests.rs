@@ -8,8 +8,14 @@ const SECOND: Duration = Duration::from_secs(1);
 fn limits() -> Limits {
     Limits {
         max_rooms: 3,
-        messages: 4,
-        bytes: 100,
+        stored: Size {
+            messages: 4,
+            bytes: 100,
+        },
+        waiting: Size {
+            messages: 4,
+            bytes: 100,
+        },
         total: 1000,
         squeezed: 10,
         grace: 10 * SECOND,

@@ -67,7 +67,7 @@ proptest! {
 
     #[test]
     fn two_at_most_each_message_once_and_in_order_and_nothing_is_left_behind(steps in steps()) {
-        let mut world = World::with(Limits { messages: 6, ..limits() });
+        let mut world = World::with(limits());
         let mut people = People::default();
         let mut said = 0_u64;
         let mut next_socket = 0;
@@ -129,7 +129,7 @@ proptest! {
                 }
             }
             prop_assert!(world.rooms.occupants("r") <= CAPACITY);
-            prop_assert!(world.rooms.held() <= CAPACITY * 6 * 20);
+            prop_assert!(world.rooms.held() <= CAPACITY * 2 * 100);
         }
         for numbers in heard.values() {
             prop_assert!(numbers.is_sorted_by(|one, other| one < other), "{numbers:?}");
