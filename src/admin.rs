@@ -251,6 +251,7 @@ const INDEX: &str = "callbox, for its operator\n\n\
     GET    /sessions       relay allocations and rooms as JSON; ?limit= ?cursor= ?only=\n\
     GET    /doctor         examines everything, which takes some seconds; 503 when a link is broken\n\
     DELETE /sessions/{id}  ends an allocation, a room, or a member's part in one\n\
+    GET    /doctor         what stands between people and their calls, as JSON\n\
     POST   /drain          end as on SIGTERM\n";
 
 fn text(status: StatusCode, text: &'static str) -> Answer {

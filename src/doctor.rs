@@ -293,7 +293,8 @@ enum Door {
 async fn door(subject: &Subject) -> Result<Vec<CertificateDer<'static>>, Door> {
     let address = subject.door().ok_or(Door::Nowhere)?;
     let silent = |why: String| Door::Silent(format!("{address}: {why}"));
-    let stream = dial::tcp(address)
+    let stream = subject
+        .connect(address)
         .await
         .map_err(|closed| silent(closed.to_string()))?;
     let stream = dial::tls(stream, &subject.host()).await.map_err(silent)?;

@@ -6,12 +6,14 @@
 //   media                 {audio, video, problems}: what is on, and why something is not
 //   pc                    the RTCPeerConnection in use, or null
 //   evidence              how each relay was tried
+//   door                  {locked, mayLock}, or null
 //   others                those in the call besides the one of pc: [{uid, away}]
 //   stats()               promise of {path, quality}: see js/path.js
 // Query: ?policy=relay, ?transport=udp|tcp|tls (relays of that kind only), ?lang=en|zh, ?dialect=apprtc (a room of
 // AppRTC's clients). An invitation, where the server demands one, is #token=… or ?token=….
 
 import { Call } from './js/call.js';
+import { Chat } from './js/chat.js';
 import { choose, speak, t, translate } from './js/i18n.js';
 import { Media } from './js/media.js';
 import { meter } from './js/meter.js';
@@ -28,6 +30,7 @@ translate(document);
 const room = roomOf(location.pathname);
 let phase = 'home';
 let call = null;
+let chat = null;
 let media = null;
 let ownStream = new MediaStream();
 let stopMeter = () => {};
@@ -64,6 +67,7 @@ function openLobby() {
   ui.setRoom(room, link());
   media = new Media(mediaChanged);
   ui.onAction(act);
+  chat = new Chat((text) => call?.write(text));
   ui.draggableSelf();
   $('join').addEventListener('click', join);
   $('path').addEventListener('click', () => $('details').showModal());
@@ -125,6 +129,7 @@ function join() {
     query,
     media: () => ({ tracks: media.tracks, status: media.status }),
     changed: callChanged,
+    chat: (uid, text) => chat.hear(uid, text),
   });
   mediaChanged();
   callChanged();
@@ -138,6 +143,7 @@ function leave() {
   call?.leave();
   call = null;
   media.stop();
+  chat.clear();
   wakeLock?.release().catch(() => {});
   ui.attach($('remote'), null);
   ui.showPath(null);
@@ -170,6 +176,8 @@ function callChanged() {
   ui.showState(now, call?.evidence ?? { relays: [] }, Boolean(stream?.getTracks().length));
   ui.showRemote(call?.remote, now.phase === 'connected');
   ui.showOthers(live ? call.others : []);
+  ui.showDoor(now.phase === 'failed' || !call ? null : call.door);
+  chat.company(Boolean(call?.company));
   if (now.phase !== 'connected') ui.showPath(null);
   if (now.phase === 'connected' && shown !== 'connected') {
     measure();
@@ -216,6 +224,10 @@ async function act(what, element) {
       return media.use(element.dataset.device, element.value);
     case 'flip':
       return media.flip();
+    case 'lock':
+      return call?.lock(!call.door.locked);
+    case 'chat':
+      return chat.toggle();
     case 'settings':
       return $('settings').showModal();
     case 'copy':
@@ -265,6 +277,9 @@ window.callbox = {
   },
   get evidence() {
     return call?.evidence ?? null;
+  },
+  get door() {
+    return call?.door ?? null;
   },
   get others() {
     return call?.others.map(({ uid, away }) => ({ uid, away })) ?? [];

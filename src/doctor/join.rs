@@ -44,7 +44,10 @@ async fn attempt(subject: &Subject, door: SocketAddr) -> Result<Outcome, String>
         host if host.contains(':') => format!("[{host}]"),
         host => host,
     };
-    let stream = dial::tcp(door).await.map_err(|closed| closed.to_string())?;
+    let stream = subject
+        .connect(door)
+        .await
+        .map_err(|closed| closed.to_string())?;
     let stream = dial::tls(stream, &host).await?;
     let url = format!(
         "wss://{host}:{}{}",

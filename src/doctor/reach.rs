@@ -55,9 +55,9 @@ pub async fn observe(
     let at = |port: Option<u16>| port.map(|port| SocketAddr::new(address, port));
     let (https, http, turn_udp, turn_tcp, range) = tokio::join!(
         https(subject, at(subject.https()), leaf),
-        tcp(at(subject.http())),
+        tcp(subject, at(subject.http())),
         udp(at(subject.turn_udp())),
-        tcp(at(subject.turn_tcp())),
+        tcp(subject, at(subject.turn_tcp())),
         range(subject, address),
     );
     Seen {
@@ -78,7 +78,7 @@ async fn https(
     let Some(at) = at else {
         return Way::Unasked;
     };
-    let stream = match dial::tcp(at).await {
+    let stream = match subject.connect(at).await {
         Ok(stream) => stream,
         Err(closed) => return shut(&closed),
     };
@@ -89,10 +89,10 @@ async fn https(
     }
 }
 
-async fn tcp(at: Option<SocketAddr>) -> Way {
+async fn tcp(subject: &Subject, at: Option<SocketAddr>) -> Way {
     match at {
         None => Way::Unasked,
-        Some(at) => match dial::tcp(at).await {
+        Some(at) => match subject.connect(at).await {
             Ok(_) => Way::Open,
             Err(closed) => shut(&closed),
         },

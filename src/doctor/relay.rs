@@ -116,11 +116,11 @@ async fn client(
     let wire = match transport {
         Transport::Udp => turn::datagram(server).await?,
         Transport::Tcp => {
-            let stream = dial::tcp(server).await.map_err(refused)?;
+            let stream = subject.connect(server).await.map_err(refused)?;
             Wire::Stream(Box::new(stream), Vec::new())
         }
         Transport::Tls => {
-            let stream = dial::tcp(server).await.map_err(refused)?;
+            let stream = subject.connect(server).await.map_err(refused)?;
             let stream = dial::tls(stream, &subject.host()).await;
             let stream = stream.map_err(Trouble::Unreachable)?;
             Wire::Stream(Box::new(stream), Vec::new())

@@ -6,10 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::dial::{self, Closed};
 use super::dns;
 use super::remedy::Provider;
 use crate::config::{Secret, Settings};
 use crate::ice::Credential;
+use crate::net::holder::{self, Holder, Transport};
 use crate::net::{clock, interface};
 use crate::state::{StateDir, StateError};
 
@@ -39,7 +44,7 @@ pub struct Subject {
 impl Subject {
     /// Looks at this machine. `running`: the process is this one.
     pub fn new(settings: Settings, file: Option<PathBuf>, running: Option<u32>) -> Self {
-        let running = running.or_else(|| holder(&settings.state_dir));
+        let running = running.or_else(|| runner(&settings));
         let local = interface::local();
         Self {
             running,
@@ -108,6 +113,22 @@ impl Subject {
             .filter(|a| a.port() != 0)
     }
 
+    /// A TCP connection to us, opened as our load balancer would where this machine counts as one.
+    pub async fn connect(&self, address: SocketAddr) -> Result<TcpStream, Closed> {
+        let mut stream = dial::tcp(address).await?;
+        let source = stream.local_addr().map(|local| local.ip().to_canonical());
+        let is_balancer = |ip| {
+            let mut networks = self.settings.front.proxy_protocol.iter();
+            networks.any(|network| network.contains(ip))
+        };
+        if self.is_local(address.ip()) && source.is_ok_and(is_balancer) {
+            // Nobody else is spoken for.
+            let written = stream.write_all(b"PROXY UNKNOWN\r\n").await;
+            written.map_err(|error| Closed::Failed(error.to_string()))?;
+        }
+        Ok(stream)
+    }
+
     /// The name that clients use, or an address.
     pub fn host(&self) -> String {
         let host = self.settings.host.first().cloned();
@@ -155,8 +176,24 @@ fn inside(listener: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listener.port())
 }
 
+/// The process that runs with these settings: it has the state directory, or, where nothing can be
+/// written there, it is a callbox and has the port.
+fn runner(settings: &Settings) -> Option<u32> {
+    let lock = settings.state_dir.join("lock");
+    if lock.exists() || !settings.state_dir.exists() {
+        return locker(&settings.state_dir);
+    }
+    let https = *settings.front.https.first()?;
+    holder::all(Transport::Tcp, https)
+        .into_iter()
+        .find_map(|holder| match holder {
+            Holder::Process { pid, name, .. } if name.starts_with("callbox") => Some(pid),
+            _ => None,
+        })
+}
+
 /// The process that has the state directory: it has written its id into the lock.
-fn holder(state_dir: &Path) -> Option<u32> {
+fn locker(state_dir: &Path) -> Option<u32> {
     let pid: u32 = fs::read_to_string(state_dir.join("lock"))
         .ok()?
         .trim()
@@ -248,10 +285,10 @@ mod tests {
     fn an_old_lock_is_nobody() {
         let directory = std::env::temp_dir().join(format!("callbox-doctor-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        assert_eq!(holder(&directory), None);
+        assert_eq!(locker(&directory), None);
         for text in ["", "x", "1\n", "4294967295\n"] {
             fs::write(directory.join("lock"), text).unwrap();
-            assert_eq!(holder(&directory), None, "{text}");
+            assert_eq!(locker(&directory), None, "{text}");
         }
         fs::remove_dir_all(directory).unwrap();
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -234,6 +235,16 @@ async fn protected(
     }
 }
 
+/// When those who have come in, and have not said what they want, are sent away at the end of the
+/// process. Another one may have taken its place: who was accepted by this one shall not notice.
+async fn too_late(door: &Door) {
+    door.drain.begun().await;
+    tokio::time::sleep(FIRST_WORD).await;
+}
+
+/// Much longer than a handshake takes, and nothing beside the time that a process takes to end.
+const FIRST_WORD: Duration = Duration::from_secs(1);
+
 /// Waits until the deadline, or until the process ends.
 async fn patiently<T>(
     door: &Door,
@@ -245,7 +256,7 @@ async fn patiently<T>(
             Ok(done) => Ok(done?),
             Err(_) => Err(Ended::Slow),
         },
-        () = door.drain.begun() => Err(Ended::Draining),
+        () = too_late(door) => Err(Ended::Draining),
     }
 }
 

@@ -114,6 +114,11 @@ impl Activity {
         }
     }
 
+    /// Whether nothing has been asked yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        !self.requests
+    }
+
     /// Bytes came.
     pub(super) fn read(&mut self, now: Instant, bytes: &[u8]) {
         let body = match &mut self.frames {

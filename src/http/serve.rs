@@ -217,17 +217,21 @@ async fn drive<C>(
     let limits = &services.inner.limits;
     let (deadline, _) = activity.deadline(limits);
     let mut alarm = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
-    // Whoever asks again shall ask elsewhere; what has been asked is answered.
-    let mut announced = std::pin::pin!(async {
+    // Whoever asks again shall ask elsewhere; what has been asked is answered. Who has just come in
+    // has not asked yet, and would take the end of the connection for a fault.
+    let mut end = std::pin::pin!(async {
         tokio::select! {
             () = drain.announced() => {}
             () = services.inner.retired.cancelled() => {}
+        }
+        if activity.lock().activity.is_fresh() {
+            tokio::time::sleep(GOODBYE).await;
         }
     });
     let mut draining = false;
     let late = poll_fn(|cx| {
         activity.begin();
-        if !draining && announced.as_mut().poll(cx).is_ready() {
+        if !draining && end.as_mut().poll(cx).is_ready() {
             draining = true;
             activity.note(Activity::drain_began);
             goodbye(connection);

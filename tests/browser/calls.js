@@ -51,6 +51,12 @@ export function calls(stage) {
           JSON.stringify(path),
         );
         assert.match(path.server, server(stage.appliance));
+        // Kinds for the operator's statistics, and nothing else.
+        const report = JSON.stringify({ cmd: 'report', path: 'relay', transport });
+        await until('the server is told', async () => {
+          const reports = await person.page.evaluate(() => window.reports);
+          return (reports.length === 1 && reports[0] === report) || reports;
+        });
         await until('the page names the path', async () => (await person.text('#path-text')) === `Relayed over ${name}`);
       }
       await first.goHome();

@@ -141,13 +141,14 @@ ${signaling}
   }
 }
 
-/** A home directory whose NSS database trusts a server and an authority, so that no check has to be off. */
+/** A home directory whose NSS database trusts a server, and perhaps an authority, so that no check has to be off. */
 export function trustingHome(root, certificate, authority) {
   const home = path.join(root, 'home');
   const database = path.join(home, '.pki', 'nssdb');
   fs.mkdirSync(database, { recursive: true });
   execFileSync('certutil', ['-N', '-d', `sql:${database}`, '--empty-password']);
   for (const [name, trust, bytes] of [['callbox', 'P,,', certificate], ['authority', 'C,,', authority]]) {
+    if (!bytes) continue;
     const file = path.join(root, `${name}.der`);
     fs.writeFileSync(file, bytes);
     execFileSync('certutil', ['-A', '-d', `sql:${database}`, '-n', name, '-t', trust, '-i', file]);
@@ -155,9 +156,10 @@ export function trustingHome(root, certificate, authority) {
   return home;
 }
 
-export function launch(home, { allowDevices = true } = {}) {
+/** A browser; `program` may be another that starts it. */
+export function launch(home, { allowDevices = true, program } = {}) {
   return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    executablePath: program ?? process.env.CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
     args: [...FLAGS, allowDevices ? '--use-fake-ui-for-media-stream' : '--deny-permission-prompts'],
     env: { ...process.env, HOME: home },
@@ -194,12 +196,18 @@ export class Person {
       // To cut a connection as a network does, a test needs to get hold of it.
       window.sockets = [];
       window.closeCodes = [];
+      window.reports = [];
       const Original = WebSocket;
       window.WebSocket = class extends Original {
         constructor(...rest) {
           super(...rest);
           window.sockets.push(this);
           this.addEventListener('close', ({ code }) => window.closeCodes.push(code));
+        }
+
+        send(text) {
+          if (text.startsWith('{"cmd":"report"')) window.reports.push(text);
+          super.send(text);
         }
       };
     });

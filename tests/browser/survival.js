@@ -55,7 +55,7 @@ export function survival(stage) {
     for (const one of people) await one.goHome();
   });
 
-  test('a call survives that the server closes one connection, and the other side is told of it in its language', async () => {
+  test('a call survives that the server closes one connection, and the other side is told of it in its language', async (t) => {
     const chinese = { locale: 'zh-CN' };
     const people = await pair(stage, 'closed-by-server', '', { second: chinese });
     const [first, second] = people;
@@ -64,28 +64,34 @@ export function survival(stage) {
     await first.page.evaluate(() => {
       for (let count = 0; count < 20; count += 1) window.sockets.at(-1).send('{');
     });
+    const start = performance.now();
     await until('the server has closed it', () => first.page.evaluate(() => window.closeCodes.includes(4400)));
     await until('the banner is shown', async () => (await second.text('#banner')) === '对方正在重连……');
     await until('another connection', async () => (await opened(first)) > before && (await open(first)) === 1);
     await until('the banner is gone', async () => !(await second.visible('#banner')));
+    t.diagnostic(`closed by the server: back after ${Math.round(performance.now() - start)} ms`);
     await canTell(people);
     await untouched(people);
     assert.ok(await second.page.evaluate(() => window.seen.offline));
     for (const one of people) await one.goHome();
   });
 
-  test('a call with direct media survives a restart of the server', { skip: !hasNetwork() && 'no network' }, async () => {
+  test('a call with direct media survives a restart of the server', { skip: !hasNetwork() && 'no network' }, async (t) => {
     const people = await pair({ ...stage, appliance: stage.served }, 'restarted');
     for (const one of people) {
       assert.equal((await one.stats()).path.kind, 'direct');
       await watch(one);
     }
     const before = await Promise.all(people.map(opened));
+    const start = performance.now();
     await stage.served.restart();
+    const ready = performance.now();
     for (const [index, one] of people.entries()) {
       await until('another connection', async () => (await opened(one)) > before[index] && (await open(one)) === 1);
     }
     for (const one of people) await until('the other side is there', async () => !(await one.state()).peerOffline);
+    const now = performance.now();
+    t.diagnostic(`the server restarted in ${Math.round(ready - start)} ms: both back ${Math.round(now - ready)} ms later`);
     await canTell(people);
     await untouched(people);
     for (const one of people) await one.goHome([/WebSocket connection to .* failed/]);
@@ -97,6 +103,19 @@ export function survival(stage) {
     // Longer than a client that does not answer pings would be borne.
     await new Promise((done) => setTimeout(done, 10000));
     for (const one of people) assert.ok(!(await one.page.evaluate(() => window.closeCodes.includes(4408))));
+    await untouched(people);
+    for (const one of people) await one.goHome();
+  });
+
+  const minutes = Number(process.env.CALLBOX_IDLE_MINUTES ?? 0);
+  test('minutes in which nobody does anything end nothing, with the settings that everybody has', { skip: !minutes && 'CALLBOX_IDLE_MINUTES is not set' }, async (t) => {
+    const people = await pair(stage, 'idle');
+    for (const one of people) await watch(one);
+    await new Promise((done) => setTimeout(done, minutes * 60000));
+    for (const one of people) assert.deepEqual(await one.page.evaluate(() => window.closeCodes), []);
+    const asked = performance.now();
+    await canTell(people);
+    t.diagnostic(`after ${minutes} idle minutes: signaling both ways within ${Math.round(performance.now() - asked)} ms`);
     await untouched(people);
     for (const one of people) await one.goHome();
   });

@@ -19,8 +19,8 @@ export function texts() {
 
   test('every sentence that the page asks for exists, and none is there for nothing', async () => {
     const { tables } = await load('js/i18n.js');
-    const sources = ['index.html', 'app.js', 'js/ui.js'].map(read).join('\n');
-    const literal = [...sources.matchAll(/data-t(?:-label)?="([\w.-]+)"|'((?:home|lobby|device|problem|state|failed|tried|action|peer|self|path|details|share|noscript|app)\.[\w.-]+)'/g)].map((m) => m[1] ?? m[2]);
+    const sources = ['index.html', 'app.js', 'js/chat.js', 'js/ui.js'].map(read).join('\n');
+    const literal = [...sources.matchAll(/data-t(?:-label)?="([\w.-]+)"|'((?:home|lobby|device|problem|state|failed|tried|action|chat|peer|self|path|details|share|noscript|app)\.[\w.-]+)'/g)].map((m) => m[1] ?? m[2]);
     for (const key of literal) assert.ok(key in tables.en, key);
     // Those that are put together from parts.
     const built = /^(problem\.(audio|video|both)\.|tried\.(ok|silent|unreachable|refused)$|(details\.)?path\.(direct|relay|remote-relay)$|device\.)/;
@@ -69,7 +69,7 @@ export function texts() {
   });
 
   test('the path is read from any browser’s statistics', async () => {
-    const { pathOf } = await load('js/path.js');
+    const { pathOf, outcomeOf } = await load('js/path.js');
     const report = (local, remote, pair = {}) => new Map([
       ['P', { id: 'P', type: 'candidate-pair', state: 'succeeded', nominated: true, localCandidateId: 'L', remoteCandidateId: 'R', currentRoundTripTime: 0.0234, ...pair }],
       ['L', { id: 'L', type: 'local-candidate', protocol: 'udp', ...local }],
@@ -81,6 +81,15 @@ export function texts() {
     const relayed = pathOf(report({ candidateType: 'relay', relayProtocol: 'tls' }, { candidateType: 'host' }));
     assert.deepEqual([relayed.kind, relayed.relay], ['relay', 'tls']);
     assert.equal(pathOf(report({ candidateType: 'srflx' }, { candidateType: 'relay' })).kind, 'remote-relay');
+    for (const [local, remote, path, transport] of [
+      [{ candidateType: 'host' }, { candidateType: 'prflx' }, 'host', 'udp'],
+      [{ candidateType: 'host', protocol: 'tcp' }, { candidateType: 'host' }, 'host', 'tcp'],
+      [{ candidateType: 'prflx' }, { candidateType: 'host' }, 'srflx', 'udp'],
+      [{ candidateType: 'host' }, { candidateType: 'srflx' }, 'srflx', 'udp'],
+      [{ candidateType: 'host' }, { candidateType: 'relay' }, 'relay', 'udp'],
+      [{ candidateType: 'relay', relayProtocol: 'tls' }, { candidateType: 'relay' }, 'relay', 'tls'],
+    ]) assert.deepEqual(outcomeOf(report(local, remote)), { path, transport });
+    assert.equal(outcomeOf(new Map()), null);
     const two = report({ candidateType: 'host' }, { candidateType: 'host' });
     two.set('Q', { id: 'Q', type: 'candidate-pair', localCandidateId: 'M', remoteCandidateId: 'R' });
     two.set('M', { id: 'M', type: 'local-candidate', candidateType: 'relay', relayProtocol: 'udp' });

@@ -158,8 +158,8 @@ pub(crate) struct Site {
     pub(crate) external_ip: &'static str,
     /// What kind of certificate is in the files.
     pub(crate) certificate: Kind,
-    /// Further lines before the sections.
-    pub(crate) top: String,
+    /// Further lines of `[front]`.
+    pub(crate) front: String,
     /// Further lines of `[turn]`, and sections.
     pub(crate) rest: String,
     /// What `[tls]` says instead of naming the files.
@@ -174,7 +174,7 @@ impl Default for Site {
             names: vec![(NAME, PUBLIC)],
             external_ip: PUBLIC,
             certificate: Kind::Good,
-            top: String::new(),
+            front: String::new(),
             rest: String::new(),
             tls: None,
         }
@@ -275,10 +275,10 @@ impl Lab {
             .clone()
             .unwrap_or_else(|| format!("cert = \"{at}/cert.pem\"\nkey = \"{at}/key.pem\""));
         let text = format!(
-            "host = [\"{NAME}\"]\nexternal_ip = \"{}\"\nstate_dir = \"{at}/state\"\n{}\n\
-             [front]\nmax_connections = 1000\n[tls]\n{tls}\n\
+            "host = [\"{NAME}\"]\nexternal_ip = \"{}\"\nstate_dir = \"{at}/state\"\n\
+             [front]\nmax_connections = 1000\n{}\n[tls]\n{tls}\n\
              [turn]\nrelay_ports = \"50000-50999\"\nworkers = 2\n{}\n",
-            site.external_ip, site.top, site.rest
+            site.external_ip, site.front, site.rest
         );
         fs::write(self.config(), text).unwrap();
     }

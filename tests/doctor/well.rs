@@ -47,6 +47,19 @@ fn when_all_is_well_the_doctor_says_so_in_one_line() {
 }
 
 #[test]
+fn where_a_load_balancer_is_expected_the_doctor_speaks_like_one() {
+    if !is_root() {
+        return;
+    }
+    let site = Site {
+        front: "proxy_protocol = [\"127.0.0.0/8\", \"172.16.0.0/16\"]".to_owned(),
+        ..Site::default()
+    };
+    let found = Lab::start("balancer", &site).examine(&[]);
+    assert_eq!(found.code, Some(0), "{}", found.text);
+}
+
+#[test]
 fn before_a_start_it_looks_at_what_a_start_needs() {
     if !is_root() {
         return;

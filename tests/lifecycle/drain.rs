@@ -1,5 +1,6 @@
 //! Ending: calls get their time, newcomers do not come in.
 
+use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 
 use crate::client::Client;
@@ -81,4 +82,34 @@ fn a_second_signal_stops_at_once() {
     process.signal("-INT");
     assert_eq!(process.ended(), Some(0));
     process.says("a second time");
+}
+
+/// Whether somebody whose handshake was over, and who asked only after the end had begun, is answered.
+fn who_has_just_come_in_is_answered(site: &Site, hello: &[u8]) -> bool {
+    let mut process = site.start();
+    let mut tls = site.tls();
+    while tls.conn.is_handshaking() {
+        tls.conn.complete_io(&mut tls.sock).unwrap();
+    }
+    tls.write_all(hello).unwrap();
+    process.signal("-TERM");
+    process.says("no calls are left");
+    let rest = &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[hello.len()..];
+    let mut answer = [0; 12];
+    let answered = tls
+        .write_all(rest)
+        .and_then(|()| tls.read_exact(&mut answer));
+    assert_eq!(process.ended(), Some(0));
+    answered.is_ok() && &answer == b"HTTP/1.1 200"
+}
+
+#[test]
+fn who_has_come_in_but_not_asked_yet_is_answered_before_the_end() {
+    let site = Site::new("fresh", "", "");
+    // Before the first byte they are at the door, after it they are HTTP's. A second to ask is
+    // enough, but not for a test on a machine that stands still for so long.
+    for hello in [&b""[..], b"GET /"] {
+        let answered = (0..5).any(|_| who_has_just_come_in_is_answered(&site, hello));
+        assert!(answered, "after {:?}", String::from_utf8_lossy(hello));
+    }
 }

@@ -132,13 +132,17 @@ impl Site {
         serde_json::from_str(body).unwrap()
     }
 
-    /// A course client over wss.
-    pub(crate) fn course(&self) -> Course {
+    /// A TLS connection to HTTPS.
+    pub(crate) fn tls(&self) -> StreamOwned<ClientConnection, TcpStream> {
         let stream = TcpStream::connect(("127.0.0.1", self.https)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let name = "localhost".try_into().unwrap();
-        let connection = ClientConnection::new(self.trust(), name).unwrap();
-        let tls = StreamOwned::new(connection, stream);
+        StreamOwned::new(ClientConnection::new(self.trust(), name).unwrap(), stream)
+    }
+
+    /// A course client over wss.
+    pub(crate) fn course(&self) -> Course {
+        let tls = self.tls();
         let (socket, _) = tungstenite::client("wss://localhost/ws", tls).unwrap();
         Course { socket }
     }

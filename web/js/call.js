@@ -3,6 +3,7 @@
 
 import { AppRtc } from './apprtc.js';
 import { IceSource } from './ice.js';
+import { outcomeOf } from './path.js';
 import { Session } from './session.js';
 import { Signaling } from './signaling.js';
 
@@ -24,10 +25,13 @@ const REASONS = {
  * `state.phase`: 'connecting' to the server, 'waiting' for somebody, 'calling' (negotiating with them),
  * 'connected', 'reconnecting', 'failed'. `state.reason` of 'failed': 'server', 'full', 'locked', 'absent',
  * 'token', 'path'. `state.peerLeft`: somebody was here. `state.peerOffline`: somebody lost the server, media goes on.
+ * `door`: whether the room is locked, and whether we may change that.
  */
 export class Call {
   state = { phase: 'connecting', reason: null, peerLeft: false, peerOffline: false };
+  door = { locked: false, mayLock: false };
   #on;
+  #chat;
   #media;
   #ice;
   #signaling;
@@ -42,8 +46,12 @@ export class Call {
   #moved = false;
   #ended = false;
 
-  /** `media`: `{tracks: {audio, video}, status: {audio, video}}` as it is now; `changed()` after any change. */
-  constructor({ room, token, query, media, changed }) {
+  /**
+   * `media`: `{tracks: {audio, video}, status: {audio, video}}` as it is now; `changed()` after any change;
+   * `chat(uid, text)` for what somebody else writes.
+   */
+  constructor({ room, token, query, media, changed, chat }) {
+    this.#chat = chat;
     this.#media = media;
     this.#on = changed;
     this.#ice = new IceSource(query);
@@ -58,6 +66,8 @@ export class Call {
       back: (uid, lost) => this.#back(uid, lost),
       refused: (code) => this.#refused(code),
       frame: (cmd, uid, message) => this.#frame(cmd, uid, message),
+      chat: (uid, text) => this.#chat(uid, text),
+      door: (locked, mayLock) => this.#door(locked, mayLock),
       ice: (configuration) => this.#ice.take(configuration),
       down: (attempt) => this.#down(attempt),
     });
@@ -90,6 +100,11 @@ export class Call {
       .map(({ uid, stream, remote, away, present }) => ({ uid, stream, remote, away: away || !present }));
   }
 
+  /** How many others are in the room, as far as we know. */
+  get company() {
+    return this.#sessions.size;
+  }
+
   /** How each relay was tried, and whether the other side kept silent. */
   get evidence() {
     const session = this.#main;
@@ -107,6 +122,16 @@ export class Call {
   /** Tells the others whether microphone and camera are on. */
   tell() {
     for (const uid of this.#sessions.keys()) this.#signaling.send('media-state', uid, this.#media().status);
+  }
+
+  /** Writes to everybody else. */
+  write(text) {
+    this.#signaling.chat(text);
+  }
+
+  /** Closes the room to newcomers, or opens it; what becomes of it comes back as `door`. */
+  lock(wanted) {
+    this.#signaling.lock(wanted);
   }
 
   /** Looks at the connections now: the machine woke up or changed its network. */
@@ -249,8 +274,23 @@ export class Call {
     }
   }
 
+  #door(locked, mayLock) {
+    this.door = { locked, mayLock };
+    this.#show();
+  }
+
+  /** How the way to a member was found, or that there was none, goes into the operator's statistics. */
+  async #report(session) {
+    const { condition, told } = session;
+    if (told.has(condition) || (condition === 'failed' && told.size)) return;
+    told.add(condition);
+    const outcome = condition === 'failed' ? { path: 'failed' } : outcomeOf(await session.pc.getStats());
+    if (outcome && !this.#ended) this.#signaling.report(outcome);
+  }
+
   #changed(session) {
     if (this.#sessions.get(session.uid) !== session) return;
+    if (session.condition === 'connected' || session.condition === 'failed') this.#report(session);
     if (session.condition !== 'connected' && !session.present) this.#drop(session);
     // The same cut may have taken the server's connection too; find out before a minute passes.
     else if (session.condition === 'interrupted') this.#signaling.probe();

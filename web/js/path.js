@@ -33,6 +33,20 @@ export function pathOf(report) {
   };
 }
 
+/**
+ * What the operator's statistics may know of it: `{path, transport}`, kinds only; null while there is none.
+ * A pair of which only the other side uses a relay is a relayed one too.
+ */
+export function outcomeOf(report) {
+  const found = pathOf(report);
+  if (!found) return null;
+  const { local, remote, relay, protocol } = found;
+  if (local === 'relay' || remote === 'relay') return { path: 'relay', transport: relay ?? protocol };
+  // The other side may be `prflx` only because its name could not be looked up in time.
+  const mapped = local === 'srflx' || local === 'prflx' || remote === 'srflx';
+  return { path: mapped ? 'srflx' : 'host', transport: protocol };
+}
+
 /** Counters worth showing; bit rates come from the difference to `before`, an earlier result. */
 export function quality(report, before) {
   const now = { at: 0, in: 0, out: 0, lost: 0, received: 0, frames: 0, width: 0, height: 0, fps: 0, codec: '' };

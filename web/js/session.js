@@ -17,6 +17,8 @@ export class Session {
   condition = 'new';
   /** True until the server says that this member left the room. */
   present = true;
+  /** What of this session has been reported to the operator: 'connected' or 'failed', each once. */
+  told = new Set();
   /** It has lost the server for the moment. */
   away = false;
   /** What the other side told about itself: `{audio, video}`; null from a foreign client. */

@@ -22,7 +22,8 @@ function freshUid() {
  * `joined(members, returning)` a seat, and `[{uid, polite}]` of those before us; `resumed(members)` the same
  * seat again, with members only if something was lost; `member(uid, returning)` somebody came, and we make
  * the offer; `left(uid)`, `away(uid)`, `back(uid, lost)`; `refused(code)` no seat; `frame(cmd, uid, message)`
- * sent by that member; `ice(configuration)`; `down(attempt)` no connection, the attempt-th in a row.
+ * sent by that member; `chat(uid, text)`; `door(locked, mayLock)` how the room is now, and whether we may
+ * change that; `ice(configuration)`; `down(attempt)` no connection, the attempt-th in a row.
  */
 export class Signaling {
   /** Our id in the room; a new one for each join that is not a return. */
@@ -36,6 +37,7 @@ export class Signaling {
   #closed = false;
   #heard = 0;
   #ticket = null;
+  #mayLock = false;
   /** Whether the seat is ours over this very connection. */
   #seated = false;
   /** Frames of the server in this seat. */
@@ -59,6 +61,21 @@ export class Signaling {
   /** Sends one frame to a member; without a connection it waits for the next one. */
   send(cmd, remoteUid, message) {
     this.#say({ cmd, roomId: this.#room, uid: this.uid, remoteUid, msg: JSON.stringify(message) });
+  }
+
+  /** Sends a text to everybody else in the room. */
+  chat(text) {
+    this.#say({ cmd: 'chat', roomId: this.#room, uid: this.uid, msg: text });
+  }
+
+  /** Closes the room to newcomers, or opens it. */
+  lock(wanted) {
+    if (this.#mayLock) this.#say({ cmd: wanted ? 'lock' : 'unlock' });
+  }
+
+  /** Tells the server's statistics how a call was connected: kinds only, no address. */
+  report(outcome) {
+    this.#say({ cmd: 'report', ...outcome });
   }
 
   /** Asks for a seat again: there was none. */
@@ -186,6 +203,11 @@ export class Signaling {
         return this.#on.away(frame.uid);
       case 'peer-back':
         return this.#on.back(frame.uid, frame.lost);
+      case 'locked':
+      case 'unlocked':
+        return this.#on.door(frame.cmd === 'locked', this.#mayLock);
+      case 'chat':
+        return typeof frame.msg === 'string' ? this.#on.chat(frame.uid, frame.msg) : undefined;
       case 'ice-servers':
         this.#ticket = frame.ticket;
         return this.#on.ice(frame.ice);
@@ -205,6 +227,7 @@ export class Signaling {
     this.#sent = 0;
     this.#kept = [];
     this.#on.ice(frame.ice);
+    this.#on.door(frame.locked, this.#mayLock);
     this.#on.joined(frame.members, frame.returning);
     this.#heartbeat(PATIENCE_MS);
   }
@@ -219,6 +242,7 @@ export class Signaling {
     for (const text of again) this.#socket.send(text);
     this.#sent = frame.received + again.length;
     this.#kept = again;
+    if (frame.lost) this.#on.door(frame.locked, this.#mayLock);
     this.#on.resumed(frame.lost ? frame.members : null);
     this.#heartbeat(PATIENCE_MS);
   }
@@ -226,6 +250,7 @@ export class Signaling {
   #seat(frame) {
     this.#attempt = 0;
     this.#ticket = frame.ticket;
+    this.#mayLock = frame.mayLock;
     this.#seated = true;
   }
 

@@ -189,6 +189,26 @@ export function showRemote(remote, connected) {
   $('peer-muted').hidden = !(connected && remote && !remote.audio);
 }
 
+let wasLocked = null;
+
+/** Whether the room is closed to newcomers, and the button for it; null: there is no room. */
+export function showDoor(door) {
+  const button = $('lock');
+  const { locked = false, mayLock = false } = door ?? {};
+  button.hidden = !mayLock && !locked;
+  // Who may not change it can see it.
+  button.disabled = !mayLock;
+  button.setAttribute('aria-pressed', String(locked));
+  let word = t(locked ? 'action.unlock' : 'action.lock');
+  if (!mayLock) word = t('state.locked');
+  button.setAttribute('aria-label', word);
+  button.title = word;
+  icon(button, locked ? 'lock' : 'unlock');
+  // News only: neither the room as it was found nor a room that was left.
+  if (door && wasLocked !== null && wasLocked !== locked) toast(t(locked ? 'state.locked' : 'state.unlocked'));
+  wasLocked = door ? locked : null;
+}
+
 /** Those who are in the call besides the one in the large picture: a tile each. */
 export function showOthers(others) {
   const stage = $('stage');

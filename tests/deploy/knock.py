@@ -1,0 +1,26 @@
+"""Opens one TLS connection after the other and asks for a page on each, until a file appears. One failure is a failure.
+
+    python3 tests/deploy/knock.py ADDRESS FILE
+"""
+
+import os
+import socket
+import ssl
+import sys
+import time
+
+address, enough = sys.argv[1:]
+context = ssl._create_unverified_context()
+answered, worst = 0, 0.0
+while not os.path.exists(enough):
+    began = time.monotonic()
+    with socket.create_connection((address, 443), timeout=30) as plain, context.wrap_socket(plain) as tls:
+        tls.sendall(b"GET / HTTP/1.0\r\nHost: callbox\r\n\r\n")
+        answer = tls.makefile("rb").readline()
+        assert answer.split()[1] == b"200", answer
+        answered += 1
+    worst = max(worst, time.monotonic() - began)
+    # Each connection is one of the 20 a second that a network may open.
+    time.sleep(0.01)
+assert answered > 10, answered
+print(f"{answered} connections, none refused, the slowest {worst * 1000:.0f} ms")
