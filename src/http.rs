@@ -13,9 +13,11 @@ mod frames;
 mod handshake;
 mod headers;
 mod ice;
+mod legacy;
 mod metrics;
 mod origin;
 mod page;
+mod peerjs;
 mod probe;
 mod proxy;
 mod redirect;
@@ -45,6 +47,7 @@ use self::page::Fallback;
 use self::proxy::Proxy;
 use self::router::Route;
 use self::serve::Reply;
+use self::upgrade::From;
 use crate::assets::Assets;
 use crate::cert::CertStore;
 use crate::config::settings::Hsts;
@@ -57,7 +60,7 @@ use crate::signal::hub::Hub;
 
 pub use self::activity::Limits;
 pub use self::redirect::To;
-pub use self::serve::{Client, http1, http2, plain};
+pub use self::serve::{Client, http1, http2, plain, websockets};
 
 /// Everything that answers a request. Clones share it; settings may change between two connections,
 /// not within one.
@@ -335,8 +338,11 @@ impl Services {
             }
             Route::Ice => ice::answer(self, request, own.as_ref(), client.peer.ip()).await,
             Route::IcePreflight => ice::preflight(self, sent, own.as_ref()),
-            Route::WebSocket => upgrade::accept::<I>(self, request, own.as_ref(), client),
+            Route::WebSocket => {
+                upgrade::accept::<I>(self, request, own.as_ref(), client, From::OurPages)
+            }
             Route::UpgradeRequired => upgrade::required(),
+            Route::PeerJs(route) => peerjs::answer(self, route, sent, own.as_ref()),
             Route::AppRtc(route) => {
                 let peer = client.peer.ip();
                 Box::pin(apprtc::answer(self, request, route, own.as_ref(), peer)).await

@@ -12,6 +12,7 @@ pub mod apprtc;
 pub mod core;
 pub mod dialect;
 pub mod frame;
+pub mod guests;
 pub mod hub;
 pub mod keyring;
 mod metrics;

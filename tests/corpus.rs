@@ -71,6 +71,11 @@ fn native_frame_survives_its_corpus() {
 }
 
 #[test]
+fn further_frame_survives_its_corpus() {
+    replay("further_frame", fuzzing::front::further_frame);
+}
+
+#[test]
 fn websocket_frame_survives_its_corpus() {
     replay("websocket_frame", fuzzing::front::websocket_frame);
 }

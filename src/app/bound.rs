@@ -19,6 +19,8 @@ pub(super) struct Bound {
     https: Vec<std::net::TcpListener>,
     http: Vec<std::net::TcpListener>,
     turn: Vec<std::net::TcpListener>,
+    ws: Vec<std::net::TcpListener>,
+    wss: Vec<std::net::TcpListener>,
     /// For each address a socket a worker.
     udp: Vec<Vec<UdpSocket>>,
 }
@@ -42,10 +44,13 @@ impl Bound {
             deadline,
         };
         let turn: Vec<SocketAddr> = settings.turn_tcp().collect();
+        let (ws, wss) = legacy(settings);
         Ok(Self {
             https: bind.tcp(&settings.front.https, https).await?,
             http: bind.tcp(&settings.front.http, "[front] http").await?,
             turn: bind.tcp(&turn, "[turn] listen").await?,
+            ws: bind.tcp(&ws, LEGACY).await?,
+            wss: bind.tcp(&wss, LEGACY).await?,
             udp: datagrams(settings, inherited)?,
         })
     }
@@ -97,6 +102,8 @@ impl Bound {
             (self.https, Role::Https, To::SamePort),
             (self.http, Role::Http, redirect),
             (self.turn, Role::Turn, To::Nowhere),
+            (self.ws, Role::Ws, To::Nowhere),
+            (self.wss, Role::Wss, To::Nowhere),
         ] {
             for socket in sockets {
                 let socket = TcpListener::from_std(socket)
@@ -110,6 +117,19 @@ impl Bound {
         }
         Ok((workers, listeners))
     }
+}
+
+/// The setting of listeners for old clients.
+const LEGACY: &str = "[signaling] legacy_listen";
+
+/// Where old clients come without TLS, and with it.
+fn legacy(settings: &Settings) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let addresses = |tls| {
+        let listeners = settings.signaling.legacy_listen.iter();
+        let wanted = listeners.filter(move |listener| listener.tls == tls);
+        wanted.map(|listener| listener.address).collect()
+    };
+    (addresses(false), addresses(true))
 }
 
 /// A socket a worker for each address. Where the service manager has bound them, it has decided how

@@ -28,8 +28,8 @@ mod proxy;
 
 use credentials::{admin_token, api_key, extra_server, static_user, turn_secret};
 use forms::{
-    balancers, drain_timeout, external_ip, level, message_size, origin_or_all, positive_duration,
-    realm, resume_window,
+    balancers, drain_timeout, external_ip, legacy_listener, level, message_size, origin_or_all,
+    positive_duration, realm, resume_window,
 };
 use proxy::proxies;
 
@@ -226,6 +226,7 @@ fn signaling(reader: &mut Reader<'_>) -> Signaling {
         messages_per_second: reader
             .required("signaling.messages_per_second", number(1..=1_000_000)),
         allowed_origins: reader.required("signaling.allowed_origins", list(text(text::origin))),
+        legacy_listen: reader.required("signaling.legacy_listen", list(text(legacy_listener))),
         room_link: reader.required(
             "signaling.room_link",
             choice(&[

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::load::Loaded;
 use super::report::Effective;
-use super::settings::{Front, Log, Settings, Turn};
+use super::settings::{Front, Log, Settings, Signaling, Turn};
 
 /// When a changed key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ const AT_RESTART: &[&str] = &[
     "front.https",
     "front.http",
     "front.redirect",
+    "signaling.legacy_listen",
     "turn.listen",
     "turn.realm",
     "turn.relay_ports",
@@ -86,6 +87,10 @@ impl Settings {
                 http: old.front.http,
                 redirect: old.front.redirect,
                 ..self.front
+            },
+            signaling: Signaling {
+                legacy_listen: old.signaling.legacy_listen,
+                ..self.signaling
             },
             turn: Turn {
                 listen: old.turn.listen,
@@ -174,6 +179,7 @@ mod tests {
              [front]\nhttps = ['[::]:1443']\nhttp = []\nredirect = false\nmax_per_ip = 7\n\
              [turn]\nlisten = ['192.0.2.1:3478', '192.0.2.1:3479', '192.0.2.2:3478', '192.0.2.2:3479']\nrealm = 'r'\nrelay_ports = '50000-50100'\nworkers = 7\n\
              discovery = true\ntcp_relays = true\nuser_quota = 1\n\
+             [signaling]\nlegacy_listen = ['ws://127.0.0.1:7777']\nmax_rooms = 5\n\
              [admin]\nlisten = ['127.0.0.1:1']\n[log]\nlevel = 'debug'\nformat = 'json'\nprivacy = false\n",
         );
         let merged = new.settings.applicable(&old.settings);
@@ -192,6 +198,8 @@ mod tests {
         assert_eq!(merged.turn.relay_ports, old.settings.turn.relay_ports);
         assert_eq!(merged.turn.workers, old.settings.turn.workers);
         assert!(!merged.turn.discovery && !merged.turn.tcp_relays);
+        assert!(merged.signaling.legacy_listen.is_empty());
+        assert_eq!(merged.signaling.max_rooms, 5);
         assert_eq!(merged.admin.listen, old.settings.admin.listen);
         assert_eq!(merged.log.format, old.settings.log.format);
         assert!(merged.log.privacy);

@@ -129,6 +129,7 @@ fn unreachable(settings: &Settings, proxy: &Proxy) -> Option<String> {
         ("front.https", &settings.front.https),
         ("front.http", &settings.front.http),
         ("turn.listen", &settings.turn.listen),
+        ("signaling.legacy_listen", &legacy(settings)),
         // Or metrics and the drain would be everybody's.
         ("admin.listen", &settings.admin.listen),
     ];
@@ -160,6 +161,7 @@ fn listeners(settings: &Settings) -> Vec<Conflict> {
         ("front.https", &front.https),
         ("front.http", &front.http),
         ("turn.listen", &settings.turn.listen),
+        ("signaling.legacy_listen", &legacy(settings)),
         ("admin.listen", &settings.admin.listen),
     ];
     let all: Vec<(&'static str, SocketAddr)> = groups
@@ -182,6 +184,11 @@ fn listeners(settings: &Settings) -> Vec<Conflict> {
         }
     }
     conflicts
+}
+
+fn legacy(settings: &Settings) -> Vec<SocketAddr> {
+    let listeners = settings.signaling.legacy_listen.iter();
+    listeners.map(|listener| listener.address).collect()
 }
 
 fn discovery(settings: &Settings) -> discovery::Reach {

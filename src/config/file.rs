@@ -173,6 +173,7 @@ pub(super) const KEYS: &[Key] = &[
     given("signaling.prefix_connections_per_second", Number, "20"),
     given("signaling.prefix_messages_per_second", Number, "2000"),
     given("signaling.allowed_origins", List, "[]"),
+    given("signaling.legacy_listen", List, "[]"),
     given("signaling.auth", Text, "\"open\""),
     given("signaling.token_keys", List, "[]"),
     given("signaling.room_link", Text, "\"absolute\""),

@@ -335,6 +335,30 @@ mod tests {
     }
 
     #[test]
+    fn listeners_of_old_clients_are_written_as_their_addresses_are() {
+        let text = |listeners: &str| format!("[signaling]\nlegacy_listen = {listeners}");
+        let loaded = load(&text(r#"["ws://[::]:7777", "wss://0.0.0.0:7778/"]"#)).unwrap();
+        let found: Vec<_> = loaded
+            .settings
+            .signaling
+            .legacy_listen
+            .iter()
+            .map(|one| (one.tls, one.address.to_string()))
+            .collect();
+        let expected = [(false, "[::]:7777"), (true, "0.0.0.0:7778")];
+        assert_eq!(found, expected.map(|(tls, at)| (tls, at.to_owned())));
+        for (listeners, why) in [
+            (r#"["7777"]"#, "such as \"ws://[::]:7777\""),
+            (r#"["http://[::]:7777"]"#, "such as \"ws://[::]:7777\""),
+            (r#"["ws://:7777"]"#, "an address is missing"),
+            (r#"["wss://[::]:443"]"#, "already"),
+        ] {
+            let error = load(&text(listeners)).unwrap_err().to_string();
+            assert!(error.contains(why), "{listeners}: {error}");
+        }
+    }
+
+    #[test]
     fn the_built_in_settings_are_those_of_the_documents() {
         let settings = Settings::builtin(PathBuf::from("/state"));
         assert_eq!(settings.front.https, ["[::]:443".parse().unwrap()]);

@@ -192,6 +192,8 @@ pub struct Signaling {
     pub prefix_messages_per_second: u32,
     /// Origins accepted besides our own.
     pub allowed_origins: Vec<String>,
+    /// Further listeners, for clients with ports of their own compiled in.
+    pub legacy_listen: Vec<LegacyListener>,
     /// Who may join.
     pub auth: Auth,
     /// How links to AppRTC rooms begin.
@@ -209,6 +211,15 @@ pub enum RoomLink {
     ProtocolRelative,
     /// With `http://`, for those alone.
     Http,
+}
+
+/// One of `[signaling] legacy_listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegacyListener {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Whether they begin with TLS.
+    pub tls: bool,
 }
 
 /// `[signaling] auth`

@@ -124,6 +124,12 @@ async fn welcome(
             .await;
             Ok(())
         }
+        Outer::PlainWebSocket => {
+            door.stats.http.fetch_add(1, Ordering::Relaxed);
+            let io = Prefixed::new(first, stream);
+            http::websockets(io, client(door, peer, permit), door.services.clone()).await;
+            Ok(())
+        }
         Outer::Tls => {
             let io = Prefixed::new(first, stream);
             let tls = patiently(door, deadline, door.tls.accept(role, io)).await;
@@ -197,12 +203,13 @@ async fn protected(
     })
     .await?;
     match decided {
-        Inner::Http1 | Inner::Http2 => {
+        Inner::Http1 | Inner::Http2 | Inner::WebSocket => {
             door.stats.http.fetch_add(1, Ordering::Relaxed);
             let io = Prefixed::new(first, tls);
             let (client, services) = (client(door, peer, permit), door.services.latest());
             match decided {
                 Inner::Http2 => http::http2(io, client, services).await,
+                Inner::WebSocket => http::websockets(io, client, services).await,
                 _ => http::http1(io, client, services).await,
             }
             Ok(())

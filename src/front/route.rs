@@ -14,11 +14,15 @@ pub enum Role {
     Http,
     /// TURN, plain or inside TLS.
     Turn,
+    /// Plain WebSockets, for clients with a port of their own compiled in.
+    Ws,
+    /// The same inside TLS.
+    Wss,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Https, Self::Http, Self::Turn];
+    pub const ALL: [Self; 5] = [Self::Https, Self::Http, Self::Turn, Self::Ws, Self::Wss];
 
     /// How the log and the metrics page call it.
     pub const fn name(self) -> &'static str {
@@ -26,6 +30,8 @@ impl Role {
             Self::Https => "https",
             Self::Http => "http",
             Self::Turn => "turn",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
     }
 
@@ -46,6 +52,8 @@ pub enum Outer {
     Turn,
     /// Answer plain HTTP.
     PlainHttp,
+    /// Serve plain HTTP/1.1, WebSockets only.
+    PlainWebSocket,
     /// Close.
     Refuse,
 }
@@ -57,6 +65,8 @@ pub enum Inner {
     Wait,
     /// Serve HTTP/1.1.
     Http1,
+    /// Serve HTTP/1.1, WebSockets only.
+    WebSocket,
     /// Serve HTTP/2.
     Http2,
     /// Hand over to TURN.
@@ -78,18 +88,27 @@ pub const ALPN_STUN: &[u8] = b"stun.nat-discovery";
 pub fn outer(role: Role, first: Sniff) -> Outer {
     match (first, role) {
         (Sniff::Incomplete, _) => Outer::Wait,
-        (Sniff::Tls, Role::Https | Role::Turn) => Outer::Tls,
+        (Sniff::Tls, Role::Https | Role::Turn | Role::Wss) => Outer::Tls,
         (Sniff::Stun, Role::Https | Role::Turn) => Outer::Turn,
         (Sniff::Http, Role::Https | Role::Http) => Outer::PlainHttp,
-        (Sniff::Tls | Sniff::Stun, Role::Http) => Outer::Refuse,
-        (Sniff::Http, Role::Turn) | (Sniff::Unknown, _) => Outer::Refuse,
+        (Sniff::Http, Role::Ws) => Outer::PlainWebSocket,
+        (Sniff::Tls, Role::Http | Role::Ws)
+        | (Sniff::Stun, Role::Http | Role::Ws | Role::Wss)
+        | (Sniff::Http, Role::Turn | Role::Wss)
+        | (Sniff::Unknown, _) => Outer::Refuse,
     }
 }
 
 /// Decides on the negotiated protocol and, where that is not enough, on the first decrypted bytes.
 pub fn inner(role: Role, alpn: Option<&[u8]>, first: Sniff) -> Inner {
     match (role, alpn) {
-        (Role::Http, _) => Inner::Refuse,
+        (Role::Http | Role::Ws, _) => Inner::Refuse,
+        (Role::Wss, None | Some(ALPN_HTTP1)) => match first {
+            Sniff::Incomplete => Inner::Wait,
+            Sniff::Http => Inner::WebSocket,
+            _ => Inner::Refuse,
+        },
+        (Role::Wss, Some(_)) => Inner::Refuse,
         (Role::Https, Some(ALPN_HTTP2)) => Inner::Http2,
         // coturn's own client offers it beside TURN's name: what arrives decides.
         (Role::Https, Some(ALPN_HTTP1)) => match first {
@@ -118,6 +137,27 @@ mod tests {
     use super::*;
 
     const ROLES: [Role; 3] = [Role::Https, Role::Http, Role::Turn];
+
+    #[test]
+    fn listeners_of_old_clients_take_http_and_nothing_else() {
+        for first in [Sniff::Tls, Sniff::Stun, Sniff::Unknown] {
+            assert_eq!(outer(Role::Ws, first), Outer::Refuse, "{first:?}");
+        }
+        assert_eq!(outer(Role::Ws, Sniff::Http), Outer::PlainWebSocket);
+        for first in [Sniff::Http, Sniff::Stun, Sniff::Unknown] {
+            assert_eq!(outer(Role::Wss, first), Outer::Refuse, "{first:?}");
+        }
+        assert_eq!(outer(Role::Wss, Sniff::Tls), Outer::Tls);
+        for alpn in [None, Some(ALPN_HTTP1)] {
+            assert_eq!(inner(Role::Wss, alpn, Sniff::Incomplete), Inner::Wait);
+            assert_eq!(inner(Role::Wss, alpn, Sniff::Http), Inner::WebSocket);
+            assert_eq!(inner(Role::Wss, alpn, Sniff::Stun), Inner::Refuse);
+        }
+        for alpn in [ALPN_HTTP2, ALPN_TURN] {
+            assert_eq!(inner(Role::Wss, Some(alpn), Sniff::Http), Inner::Refuse);
+        }
+        assert_eq!(inner(Role::Ws, None, Sniff::Http), Inner::Refuse);
+    }
 
     #[test]
     fn plain_bytes_go_where_the_listener_lets_them() {

@@ -25,6 +25,7 @@ pub struct TlsError(#[from] rustls::Error);
 pub(super) struct Configs {
     https: Arc<ServerConfig>,
     turn: Arc<ServerConfig>,
+    websocket: Arc<ServerConfig>,
     challenges: Challenges,
 }
 
@@ -49,9 +50,12 @@ impl Configs {
         config.alpn_protocols = [ALPN_TURN, ALPN_STUN, ALPN_HTTP2, ALPN_HTTP1]
             .map(<[u8]>::to_vec)
             .to_vec();
+        let https = Arc::new(config.clone());
+        config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
         Ok(Self {
-            https: Arc::new(config),
+            https,
             turn,
+            websocket: Arc::new(config),
             challenges,
         })
     }
@@ -67,7 +71,8 @@ impl Configs {
         let challenge = is_challenge.then(|| self.challenges.tls()).flatten();
         let config = match role {
             Role::Turn => &self.turn,
-            Role::Https | Role::Http => &self.https,
+            Role::Wss => &self.websocket,
+            Role::Https | Role::Http | Role::Ws => &self.https,
         };
         let config = challenge.unwrap_or_else(|| Arc::clone(config));
         hello.into_stream(config).await

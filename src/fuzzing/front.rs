@@ -15,7 +15,9 @@ use crate::ice::credential_id;
 use crate::ice::wish::Wish;
 use crate::net::proxy::{self, Step};
 use crate::signal::core::{Claim, MEMBER_ID_MAX, MemberId, ROOM_NAME_MAX, Recipient, RoomName};
-use crate::signal::dialect::{Request, course, native};
+use crate::signal::dialect::lobby;
+use crate::signal::dialect::topics::{MOST_TOPICS, Topical};
+use crate::signal::dialect::{Ask, Dialect, Request, course, native, peerjs};
 use crate::signal::frame::{Decoder, Found, Violation};
 use crate::signal::ticket::Tickets;
 
@@ -27,7 +29,7 @@ pub fn sniff(bytes: &[u8]) {
         assert!(early == Sniff::Incomplete || early == whole);
     }
     assert!(bytes.len() < MAX_BYTES || whole != Sniff::Incomplete);
-    for role in [Role::Https, Role::Http, Role::Turn] {
+    for role in Role::ALL {
         let _ = route::outer(role, whole);
         // The rest of the input as the name of a protocol.
         let _ = route::inner(role, bytes.get(1..), whole);
@@ -177,6 +179,82 @@ pub fn native_frame(bytes: &[u8]) {
         Ok(Request::Ice | Request::Report(_)) | Err(_) => {}
         Ok(Request::Reply(_) | Request::Nothing) => panic!("not counted"),
         Ok(other) => panic!("{other:?} is not in this dialect"),
+    }
+}
+
+/// A frame of a dialect that is not ours; the first byte says which. What is understood is within bounds,
+/// and what is made of it is JSON again.
+pub fn further_frame(bytes: &[u8]) {
+    const DIALECTS: [Dialect; 5] = [
+        Dialect::Lower,
+        Dialect::PeerJs,
+        Dialect::Topics,
+        Dialect::Lobby,
+        Dialect::Collider,
+    ];
+    let Some((which, rest)) = bytes.split_first() else {
+        return;
+    };
+    let Ok(text) = std::str::from_utf8(rest) else {
+        return;
+    };
+    let dialect = DIALECTS[usize::from(*which) % DIALECTS.len()];
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).expect("JSON") };
+    // Numbers beyond all bounds and the like are carried all the same, but cannot be compared.
+    let is_comparable = serde_json::from_str::<serde_json::Value>(text).is_ok();
+    let Ok(request) = dialect.parse(text) else {
+        return;
+    };
+    if !is_comparable {
+        return;
+    }
+    match request {
+        Request::Join { room, member, .. } => {
+            check_room(&room);
+            member.iter().for_each(check_member);
+        }
+        Request::Leave(claim) | Request::Relay { claim, .. } => check_claim(&claim),
+        Request::Say {
+            claim, text: said, ..
+        } => {
+            check_claim(&claim);
+            assert_eq!(json(&said)["sdp"], json(text)["sdp"]);
+        }
+        Request::Reply(reply) => assert!(json(&reply).is_object() || json(&reply).is_string()),
+        Request::Ask(Ask::PeerJs(message)) => {
+            let told = peerjs::deliver(&message, "a", "b").expect("it was read");
+            assert_eq!(json(&told)["src"], "a");
+            // Nothing else than what was sent.
+            let payload = json(&told).get("payload").cloned();
+            assert_eq!(payload.unwrap_or_default(), json(text)["payload"]);
+        }
+        Request::Ask(Ask::Topics(topical)) => match topical {
+            Topical::Subscribe(topics) | Topical::Unsubscribe(topics) => {
+                assert!(topics.len() <= MOST_TOPICS);
+                topics.iter().for_each(check_room);
+            }
+            Topical::Publish(publication) => {
+                check_room(&publication.topic);
+                let mut expected = json(text);
+                expected["clients"] = 7.into();
+                assert_eq!(json(&publication.text(7)), expected);
+            }
+        },
+        Request::Ask(Ask::Lobby(wish)) => {
+            if let lobby::Wish::New { person, .. } = wish {
+                check_member(&person.id);
+                assert!(
+                    person
+                        .name
+                        .chars()
+                        .count()
+                        .max(person.user_agent.chars().count())
+                        <= 64
+                );
+            }
+        }
+        Request::Collider(_) | Request::Nothing => {}
+        other => panic!("{other:?} is not in {dialect:?}"),
     }
 }
 

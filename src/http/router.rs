@@ -23,10 +23,32 @@ pub enum Route {
     UpgradeRequired,
     /// AppRTC's room server, or Collider.
     AppRtc(AppRtcRoute),
+    /// A question to PeerServer.
+    PeerJs(PeerJsRoute),
     /// Known, but not with this method. Holds the value of `Allow`.
     MethodNotAllowed(&'static str),
     /// A path that names nothing here, whatever the files are.
     NotFound,
+}
+
+/// What PeerServer answers besides WebSockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerJsRoute {
+    /// Who is there.
+    Greeting,
+    /// An id that nobody has.
+    Id,
+    /// Which ids there are, which we keep to ourselves.
+    Peers,
+}
+
+/// A dialect that has paths of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// PeerJS.
+    PeerJs,
+    /// y-webrtc.
+    Topics,
 }
 
 /// Whether the request asks to become a WebSocket.
@@ -63,7 +85,13 @@ pub fn route(method: &Method, path: &str, upgrade: Upgrade, signaling_path: &str
     if upgrade == Upgrade::WebSocket && method == Method::GET {
         return Route::WebSocket;
     }
-    if path == signaling_path {
+    if let Some(route) = peerjs(path) {
+        return match *method {
+            Method::GET | Method::HEAD => Route::PeerJs(route),
+            _ => Route::MethodNotAllowed("GET, HEAD"),
+        };
+    }
+    if path == signaling_path || world(path).is_some() {
         return match *method {
             Method::GET => Route::UpgradeRequired,
             _ => Route::MethodNotAllowed("GET"),
@@ -97,10 +125,36 @@ pub fn route(method: &Method, path: &str, upgrade: Upgrade, signaling_path: &str
 /// routes, and the rooms with all that their page needs.
 pub fn is_reserved(path: &str, signaling_path: &str) -> bool {
     path == signaling_path
+        || world(path).is_some()
+        || peerjs(path).is_some()
         || ICE_PATHS.contains(&path)
         || path == "/r"
         || path.starts_with("/r/")
         || apprtc::find(path).is_some()
+}
+
+/// The dialect that a WebSocket on this path speaks, whatever its first frame is.
+pub fn world(path: &str) -> Option<World> {
+    match path {
+        // The client appends its own name to the path that it is given, `/` or this.
+        "/peerjs" | "/peerjs/peerjs" => Some(World::PeerJs),
+        "/y" => Some(World::Topics),
+        _ => None,
+    }
+}
+
+/// The second form has the key in it, of which there is but one: what it is makes no difference.
+fn peerjs(path: &str) -> Option<PeerJsRoute> {
+    let rest = path.strip_prefix("/peerjs")?;
+    if rest.is_empty() || rest == "/" {
+        return Some(PeerJsRoute::Greeting);
+    }
+    let rest = rest.strip_prefix('/')?;
+    match rest.split_once('/').map_or(rest, |(_, last)| last) {
+        "id" => Some(PeerJsRoute::Id),
+        "peers" => Some(PeerJsRoute::Peers),
+        _ => None,
+    }
 }
 
 /// Which of `prefixes` a path lies under, the longest if there are several. A prefix is a path
@@ -201,6 +255,11 @@ mod tests {
             ("/api/turn", Route::Ice),
             ("/turn", Route::Ice),
             ("/ws", Route::UpgradeRequired),
+            ("/y", Route::UpgradeRequired),
+            ("/peerjs", Route::PeerJs(PeerJsRoute::Greeting)),
+            ("/peerjs/id", Route::PeerJs(PeerJsRoute::Id)),
+            ("/peerjs/peerjs/id", Route::PeerJs(PeerJsRoute::Id)),
+            ("/peerjs/peerjs/peers", Route::PeerJs(PeerJsRoute::Peers)),
             ("", Route::NotFound),
             ("*", Route::NotFound),
             ("ice", Route::NotFound),
@@ -249,6 +308,13 @@ mod tests {
             "/a/",
             "/collider",
             "/collider/room/id",
+            "/y",
+            "/peerjs",
+            "/peerjs/",
+            "/peerjs/peerjs",
+            "/peerjs/id",
+            "/peerjs/peerjs/id",
+            "/peerjs/key/peers",
         ] {
             assert!(is_reserved(path, "/sig"), "{path}");
         }
@@ -266,6 +332,11 @@ mod tests {
             "/join/x/y",
             "/message/x",
             "/colliders",
+            "/y/x",
+            "/yes",
+            "/peerjs.js",
+            "/peerjs/a/b/id",
+            "/peerjs/other",
         ] {
             assert!(!is_reserved(path, "/sig"), "{path}");
         }

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::activity::{Activity, GOODBYE, Late, Limits, Protocol, Turn};
 use super::body::Answer;
 use super::redirect::To;
-use super::{Services, redirect};
+use super::{Services, legacy, redirect};
 use crate::net::abort::Abort;
 use crate::net::clock;
 use crate::net::corked::Corked;
@@ -62,6 +62,28 @@ pub async fn http1<I>(io: I, client: Client, services: Services)
 where
     I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
 {
+    one_by_one(io, client, services, Offer::Everything).await;
+}
+
+/// Serves WebSockets, and nothing else, from any page and on any path.
+pub async fn websockets<I>(io: I, client: Client, services: Services)
+where
+    I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
+{
+    one_by_one(io, client, services, Offer::WebSockets).await;
+}
+
+/// What there is on a connection.
+#[derive(Clone, Copy, Debug)]
+enum Offer {
+    Everything,
+    WebSockets,
+}
+
+async fn one_by_one<I>(io: I, client: Client, services: Services, offer: Offer)
+where
+    I: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
+{
     let activity = Shared::new(Protocol::Http1);
     let (guard, served, drain) = (activity.clone(), services.clone(), client.drain.clone());
     let client = Arc::new(client);
@@ -69,7 +91,10 @@ where
         let (services, client) = (services.clone(), client.clone());
         let running = Running::begin(&guard, &services, &request);
         async move {
-            let response = services.respond::<I>(request, &client).await;
+            let response = match offer {
+                Offer::Everything => services.respond::<I>(request, &client).await,
+                Offer::WebSockets => legacy::respond::<I>(&services, request, &client),
+            };
             Ok::<_, Infallible>(response.map(|body| body.with_exchange(running)))
         }
     });

@@ -19,7 +19,7 @@ use super::body::Answer;
 use super::handshake;
 use super::origin::Source;
 use super::page::text;
-use super::router::Upgrade;
+use super::router::{self, Upgrade, World};
 use super::serve::{Client, Metered};
 use crate::signal::dialect::{Dialect, native};
 use crate::signal::session::{self, Visitor};
@@ -39,6 +39,15 @@ pub(super) fn wanted(headers: &HeaderMap) -> Upgrade {
     }
 }
 
+/// Whose pages may open a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// Ours and those that the operator has named.
+    OurPages,
+    /// Anybody's.
+    AnyPage,
+}
+
 /// Checks the handshake and the origin; when both are good, the connection goes on as a session of
 /// its own, which holds the connection's slot.
 pub(super) fn accept<I>(
@@ -46,6 +55,7 @@ pub(super) fn accept<I>(
     mut request: Request<Incoming>,
     own: Option<&Authority>,
     client: &Client,
+    from: From,
 ) -> Response<Answer>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -57,7 +67,7 @@ where
         &inner.hosts,
         &inner.signaling.allowed_origins,
     );
-    if source == Source::Foreign {
+    if source == Source::Foreign && from == From::OurPages {
         inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
         note(Repeated::ForeignOrigin, client.peer.ip());
         return refuse(
@@ -98,7 +108,11 @@ where
     ] {
         response.headers_mut().insert(name, value);
     }
-    let dialect = dialect(request.headers());
+    let dialect = match router::world(request.uri().path()) {
+        Some(World::PeerJs) => Dialect::PeerJs,
+        Some(World::Topics) => Dialect::Topics,
+        None => dialect(request.headers()),
+    };
     if dialect == Dialect::Native {
         // RFC 6455 section 4.2.2: one of those that were offered.
         let chosen = HeaderValue::from_static(native::PROTOCOL);
@@ -111,6 +125,7 @@ where
         dialect,
         host: inner.reachable(own).unwrap_or_default().into(),
         token: request.uri().query().and_then(token),
+        query: request.uri().query().unwrap_or_default().into(),
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let (drain, slot) = (client.drain.clone(), client.slot.clone());

@@ -8,8 +8,14 @@
 
 pub mod collider;
 pub mod course;
+pub mod lobby;
+pub mod lower;
 pub mod native;
+pub mod peerjs;
 mod scalar;
+#[cfg(test)]
+mod tests;
+pub mod topics;
 
 use std::time::Duration;
 
@@ -28,6 +34,14 @@ pub enum Dialect {
     Native,
     /// AppRTC's.
     Collider,
+    /// The one-to-one course protocol with names in lower case.
+    Lower,
+    /// PeerJS's.
+    PeerJs,
+    /// y-webrtc's.
+    Topics,
+    /// flutter-webrtc-demo's.
+    Lobby,
 }
 
 impl Dialect {
@@ -45,23 +59,39 @@ impl Dialect {
             Self::Course => course::parse(text),
             Self::Native => native::parse(text),
             Self::Collider => Ok(collider::request(text)),
+            Self::Lower => lower::parse(text),
+            Self::PeerJs => peerjs::parse(text),
+            Self::Topics => topics::parse(text),
+            Self::Lobby => lobby::parse(text),
         }
     }
 
-    /// The text frames that tell a client of `event`; none when the dialect has no word for it.
-    pub fn encode<T>(self, event: &Event<T>, welcome: Option<&Welcome<'_>>) -> Vec<String> {
+    /// The text frames that tell a client of `event`; none when the dialect has no word for it. `own`
+    /// is who the client is in its room.
+    pub fn encode<T>(
+        self,
+        event: &Event<T>,
+        own: Option<&MemberId>,
+        welcome: Option<&Welcome<'_>>,
+    ) -> Vec<String> {
         match self {
             Self::Course => course::encode(event),
             Self::Native => native::encode(event, welcome).into_iter().collect(),
-            // Its clients sit in other rooms.
-            Self::Collider => Vec::new(),
+            Self::Lower => lower::encode(event, own),
+            // Their clients sit in other rooms.
+            Self::Collider | Self::PeerJs | Self::Topics | Self::Lobby => Vec::new(),
         }
     }
 
     /// The answer to a frame that is not in the dialect's syntax, where one is expected.
     pub fn complaint(self) -> Option<String> {
         match self {
-            Self::Course | Self::Collider => None,
+            Self::Course
+            | Self::Lower
+            | Self::Collider
+            | Self::PeerJs
+            | Self::Topics
+            | Self::Lobby => None,
             Self::Native => native::complain(&native::Complaint::Malformed),
         }
     }
@@ -72,6 +102,11 @@ impl Dialect {
             Self::Course => course::deny(&why.text()),
             Self::Native => native::complain(why),
             Self::Collider => collider::complain(&why.text()),
+            Self::Lower => lower::deny(&why.text()),
+            Self::PeerJs => peerjs::error(&why.text()),
+            Self::Lobby => lobby::error("new", &why.text()),
+            // It has no word for it; the reason of the close frame says it.
+            Self::Topics => None,
         }
     }
 
@@ -139,6 +174,17 @@ pub enum Request {
     Reply(String),
     /// This text in return, in its place among everything else that the client is told.
     Answer(String),
+    /// This text, made of the frame, carried to others.
+    Say {
+        /// Who it says it is from.
+        claim: Claim,
+        /// Who it is for.
+        to: Recipient,
+        /// What they hear.
+        text: String,
+    },
+    /// Something that is no matter of rooms.
+    Ask(Ask),
     /// Something that only AppRTC's rooms know, or what is wrong with it.
     Collider(Result<collider::Command, collider::Complaint>),
     /// The frame is of this dialect. Counts if it is the first that decides.
@@ -146,6 +192,17 @@ pub enum Request {
     /// Nothing. Also the answer to whatever we do not know: it may be a heartbeat, or from a
     /// newer client.
     Nothing,
+}
+
+/// What a client of a further dialect wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// PeerJS.
+    PeerJs(peerjs::Message),
+    /// y-webrtc.
+    Topics(topics::Topical),
+    /// flutter-webrtc-demo.
+    Lobby(lobby::Wish),
 }
 
 /// The frame is not in the dialect's syntax at all.

@@ -26,6 +26,7 @@ use super::core::{
     Recipient, Resume, RoomId, RoomName, Rooms, SeatId, Target, Terms, Ticket,
 };
 use super::frame::Text;
+use super::guests::Guests;
 use super::reception::{self, Reception};
 use super::stats::Stats;
 use crate::config::settings;
@@ -52,6 +53,7 @@ struct Shared {
     settings: ArcSwap<settings::Signaling>,
     reception: ArcSwap<Reception>,
     apprtc: AppRtc,
+    guests: Guests,
     stats: Arc<Stats>,
     pool: Arc<Pool>,
     /// Messages of each network, however many connections it has.
@@ -81,6 +83,7 @@ impl Hub {
                 settings: ArcSwap::from_pointee(settings.clone()),
                 reception: ArcSwap::from_pointee(reception),
                 apprtc,
+                guests: Guests::start(settings, drain),
                 stats,
                 pool: Arc::new(Pool::new(ALL_OUTBOXES)),
                 networks,
@@ -107,6 +110,7 @@ impl Hub {
             .networks
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = networks(settings);
+        shared.guests.apply(settings);
         // A hub that has ended needs none.
         let _ = shared.mailbox.send(Command::Limit(limits(settings))).await;
     }
@@ -130,6 +134,11 @@ impl Hub {
     /// The rooms of AppRTC.
     pub fn apprtc(&self) -> &AppRtc {
         &self.shared.apprtc
+    }
+
+    /// The worlds of the further dialects.
+    pub(super) fn guests(&self) -> &Guests {
+        &self.shared.guests
     }
 
     /// How many rooms have two people or more in them who are not on their way elsewhere.

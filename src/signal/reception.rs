@@ -67,6 +67,26 @@ impl Reception {
         }
     }
 
+    /// What whoever has this token, or none, may do in a dialect that is no matter of rooms, under this
+    /// id. Nothing is said where no token is needed.
+    pub(super) fn vouch(
+        &self,
+        room: Option<&str>,
+        id: Option<&str>,
+        token: Option<&str>,
+    ) -> Result<Option<Grant>, Complaint> {
+        let Some(grant) = self.grant(token)? else {
+            return Ok(None);
+        };
+        if room.is_some_and(|room| room != grant.room.as_str()) {
+            return Err(Complaint::TokenFor("room"));
+        }
+        if !agrees(grant.user.as_ref().map(MemberId::as_str), id) {
+            return Err(Complaint::TokenFor("user"));
+        }
+        Ok(Some(grant))
+    }
+
     /// For what else is to be signed here.
     pub(super) fn secret(&self) -> &Secret {
         &self.secret
@@ -82,10 +102,12 @@ impl Reception {
     ) -> Result<(MemberId, Terms), Complaint> {
         let grant = self.grant(token)?;
         if let Some(grant) = &grant {
-            if grant.room != *room {
+            // A token says nothing of dialects: its room is that of this name in each.
+            if grant.room.as_str() != room.as_str() {
                 return Err(Complaint::TokenFor("room"));
             }
-            if !agrees(grant.user.as_ref(), member.as_ref()) {
+            let user = grant.user.as_ref().map(MemberId::as_str);
+            if !agrees(user, member.as_ref().map(MemberId::as_str)) {
                 return Err(Complaint::TokenFor("user"));
             }
         }
@@ -155,11 +177,11 @@ impl Reception {
 }
 
 /// Whether a token's user may go by this id: their own, or `user:` and anything, for several devices.
-fn agrees(user: Option<&MemberId>, member: Option<&MemberId>) -> bool {
+fn agrees(user: Option<&str>, member: Option<&str>) -> bool {
     let (Some(user), Some(member)) = (user, member) else {
         return true;
     };
-    let rest = member.as_str().strip_prefix(user.as_str());
+    let rest = member.strip_prefix(user);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 

@@ -7,6 +7,7 @@
 mod bucket;
 mod collider;
 mod farewell;
+mod guest;
 mod timing;
 mod wire;
 
@@ -33,6 +34,7 @@ use crate::telemetry::repeats::{Repeated, note};
 use bucket::Bucket;
 use collider::Socket;
 use farewell::End;
+use guest::Guest;
 use timing::{Due, Timing};
 use wire::Wire;
 
@@ -47,6 +49,8 @@ pub struct Visitor {
     pub host: Box<str>,
     /// A token that came with the request, for clients that cannot put one into a message.
     pub token: Option<Box<str>>,
+    /// All that stood behind the question mark.
+    pub query: Box<str>,
 }
 
 /// Serves one client until either side has enough. `stream` has had its handshake, with which
@@ -92,6 +96,7 @@ where
             note(repeated, ip);
         }
         session.apprtc.close(&end);
+        session.guest = None;
         let dialect = session.visitor.dialect;
         let socket = session.socket;
         // The seat is free, or kept, before the client has been seen off.
@@ -112,8 +117,12 @@ struct Session<'a, S> {
     is_settled: bool,
     /// The seat of a client that can come back to it.
     seat: Option<Seat>,
+    /// Who and where it is, for a dialect that is told so each time.
+    own: Option<Box<Ticket>>,
     /// What it is to AppRTC.
     apprtc: Socket,
+    /// What it is to a further dialect.
+    guest: Option<Guest>,
     timing: Timing,
     messages: Bucket,
     malformed: Bucket,
@@ -149,7 +158,9 @@ where
             is_settled: visitor.dialect != Dialect::default(),
             visitor,
             seat: None,
+            own: None,
             apprtc: Socket::default(),
+            guest: None,
             timing: Timing::new(&settings, now),
             messages: Bucket::new(MESSAGE_BURST, settings.messages_per_second, now),
             malformed: Bucket::new(MALFORMED_BURST, MALFORMED_PER_SECOND, now),
@@ -157,6 +168,9 @@ where
     }
 
     async fn serve(&mut self) -> End {
+        if let Err(end) = self.enter() {
+            return end;
+        }
         let mut alarm = pin!(sleep_until(Instant::from_std(self.timing.deadline())));
         loop {
             let done = match poll_fn(|cx| self.poll_turn(alarm.as_mut(), cx)).await {
@@ -240,7 +254,13 @@ where
                 self.seated(ticket, &event)?;
             }
             event => {
-                for text in self.visitor.dialect.encode(&event, None) {
+                if let (Dialect::Lower, Event::Joined { ticket, .. }) =
+                    (self.visitor.dialect, &event)
+                {
+                    self.own = Some(Box::new(ticket.clone()));
+                }
+                let own = self.own.as_ref().map(|ticket| &ticket.member);
+                for text in self.visitor.dialect.encode(&event, own, None) {
                     self.send(Opcode::Text, text.as_bytes())?;
                 }
             }
@@ -256,7 +276,7 @@ where
         let reception = self.hub.reception();
         let gifts = reception.gifts(ticket, &self.visitor.host);
         let welcome = reception.welcome(&gifts);
-        for text in self.visitor.dialect.encode(event, Some(&welcome)) {
+        for text in self.visitor.dialect.encode(event, None, Some(&welcome)) {
             self.send(Opcode::Text, text.as_bytes())?;
         }
         self.timing.renew_at(clock::now() + reception.renewal());
@@ -385,7 +405,9 @@ where
                     deny(connection, dialect, &why).await
                 }
             },
+            Request::Leave(claim) if dialect == Dialect::Lower => self.leave_lower(claim).await,
             Request::Leave(claim) => connection.leave(claim).await,
+            Request::Say { claim, to, text } => connection.relay(claim, to, text.into()).await,
             Request::Relay { claim, to } => connection.relay(claim, to, text).await,
             Request::Door { claim, door } => connection.door(claim, door).await,
             Request::Ice => self.renew(Asked::Yes).await,
@@ -402,6 +424,7 @@ where
                 let reply = Item::Text(reply.into());
                 return connection.outbox().push(reply).map_err(|_| End::TooSlow);
             }
+            Request::Ask(ask) => return self.ask(ask, &text),
             Request::Collider(command) => return self.apprtc.obey(command, connection, self.hub),
             Request::Speaks(_) | Request::Nothing => Ok(()),
         }

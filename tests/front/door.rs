@@ -116,6 +116,8 @@ pub(crate) struct Door {
     pub(crate) https: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) turn: SocketAddr,
+    pub(crate) ws: SocketAddr,
+    pub(crate) wss: SocketAddr,
     pub(crate) drain: Drain,
     pub(crate) stats: Arc<Stats>,
     pub(crate) services: Services,
@@ -165,7 +167,7 @@ impl Setup {
         };
         let services = Services::new(&self.settings, parts).unwrap();
         let mut sockets = Vec::new();
-        for _ in 0..3 {
+        for _ in Role::ALL {
             sockets.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
         }
         let addresses: Vec<SocketAddr> = sockets.iter().map(|s| s.local_addr().unwrap()).collect();
@@ -177,6 +179,8 @@ impl Setup {
             (Role::Https, To::SamePort),
             (Role::Http, redirected),
             (Role::Turn, To::Nowhere),
+            (Role::Ws, To::Nowhere),
+            (Role::Wss, To::Nowhere),
         ];
         let listeners = sockets
             .into_iter()
@@ -202,6 +206,8 @@ impl Setup {
             https: addresses[0],
             http: addresses[1],
             turn: addresses[2],
+            ws: addresses[3],
+            wss: addresses[4],
             drain,
             stats: Arc::clone(serving.stats()),
             services,

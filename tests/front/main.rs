@@ -6,8 +6,10 @@ mod door;
 
 mod files;
 mod floods;
+mod further;
 mod ice;
 mod ice_access;
+mod legacy;
 mod limits;
 mod pages;
 mod protocols;

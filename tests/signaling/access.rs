@@ -11,7 +11,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{PATIENCE, Server, settings};
+use crate::harness::{Client, PATIENCE, Server, settings};
 use crate::native::Native;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -137,6 +137,71 @@ async fn a_course_client_brings_its_token_in_the_join() {
     client.say(&join.to_string()).await;
     client.fence().await;
     server.stats_become(|now| now.members == 1).await;
+}
+
+#[tokio::test]
+async fn each_further_dialect_brings_its_token_and_is_told_what_is_wrong_with_it() {
+    let key = KeyFile::new(SECRET);
+    let server = Server::start(key.settings()).await;
+    let address = server.address;
+    let at = |path: String| async move { Client::at_path(address, &path).await };
+    let good = |room: &str| token(json!({"room": room, "user": "alice"}), SECRET);
+    // PeerJS: its own token is this one.
+    let (peerjs, other) = (good("peerjs"), good("other"));
+    for (id, token, why) in [
+        ("alice", "x", "the token is not valid: not a JSON Web Token"),
+        ("alice", &*other, "the token is for another room"),
+        ("bob", &*peerjs, "the token is for another user"),
+    ] {
+        let mut client = at(format!("/peerjs?key=peerjs&id={id}&token={token}")).await;
+        client
+            .hears(json!({"type": "ERROR", "payload": {"msg": why}}))
+            .await;
+        assert_eq!(client.is_closed().await.0, 1000);
+    }
+    let mut client = at(format!("/peerjs?key=peerjs&id=alice&token={peerjs}")).await;
+    client.hears(json!({"type": "OPEN"})).await;
+    // y-webrtc: in its address; the topic is the room.
+    let mut client = at("/y".to_owned()).await;
+    assert_eq!(
+        client.is_closed().await,
+        (1008, "a token is needed to join".to_owned())
+    );
+    let mut client = at(format!("/y?token={}", good("doc"))).await;
+    client
+        .say_json(json!({"type": "subscribe", "topics": ["doc", "diary"]}))
+        .await;
+    let reason = "the token is for another room";
+    client
+        .hears(json!({"type": "error", "topic": "diary", "reason": reason}))
+        .await;
+    client
+        .say_json(json!({"type": "publish", "topic": "doc"}))
+        .await;
+    assert_eq!(client.hears_json().await["clients"], 1);
+    // flutter-webrtc-demo: in its address or its first frame.
+    let data = json!({"id": "alice", "name": "", "user_agent": ""});
+    let mut client = at("/ws".to_owned()).await;
+    client.say_json(json!({"type": "new", "data": data})).await;
+    let error = json!({"request": "new", "reason": "a token is needed to join"});
+    client.hears(json!({"type": "error", "data": error})).await;
+    let mut with_token = data.clone();
+    with_token["token"] = json!(good("team"));
+    client
+        .say_json(json!({"type": "new", "data": with_token}))
+        .await;
+    client.hears(json!({"type": "peers", "data": [data]})).await;
+    let mut client = at(format!("/ws?room=diary&token={}", good("team"))).await;
+    client.say_json(json!({"type": "new", "data": data})).await;
+    let error = json!({"request": "new", "reason": "the token is for another room"});
+    client.hears(json!({"type": "error", "data": error})).await;
+    // In lower case: in the join, as in the course dialect.
+    let mut client = at("/ws".to_owned()).await;
+    let join = json!({"cmd": "join", "roomid": "r", "uid": "alice", "token": good("r")});
+    client.say_json(join).await;
+    client
+        .hears(json!({"cmd": "resp-join", "roomid": "r", "uid": "alice"}))
+        .await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use callbox::config::settings::{self, Auth, IcePolicy};
 use callbox::config::{Secret, Settings};
+use callbox::http::router::{self, World};
 use callbox::ice::{Endpoints, Issuer};
 use callbox::shutdown::Drain;
 use callbox::signal::Snapshot;
@@ -65,6 +66,7 @@ fn visitor(peer: SocketAddr, dialect: Dialect) -> Visitor {
         dialect,
         host: "callbox.test".into(),
         token: None,
+        query: "".into(),
     }
 }
 
@@ -207,20 +209,31 @@ async fn accept(listener: TcpListener, hub: Hub, drain: Drain) {
         socket.set_nodelay(true).unwrap();
         let (hub, its_drain) = (hub.clone(), drain.clone());
         drain.spawn(async move {
-            let mut dialect = Dialect::Course;
+            let mut visitor = visitor(peer, Dialect::Course);
             #[expect(clippy::result_large_err, reason = "the library's signature")]
             let choose = |request: &Request, mut response: Response| {
                 if let Some(offered) = request.headers().get(SEC_WEBSOCKET_PROTOCOL) {
-                    dialect = Dialect::of_protocols(offered.to_str().ok()).unwrap();
+                    visitor.dialect = Dialect::of_protocols(offered.to_str().ok()).unwrap();
                     let headers = response.headers_mut();
                     headers.insert(SEC_WEBSOCKET_PROTOCOL, offered.clone());
                 }
+                match router::world(request.uri().path()) {
+                    Some(World::PeerJs) => visitor.dialect = Dialect::PeerJs,
+                    Some(World::Topics) => visitor.dialect = Dialect::Topics,
+                    None => {}
+                }
+                let query = request.uri().query().unwrap_or_default();
+                let token = query
+                    .split('&')
+                    .find_map(|pair| pair.strip_prefix("token="));
+                visitor.token = token.map(Box::from);
+                visitor.query = query.into();
                 Ok(response)
             };
             // Only for the handshake: the frames are what is tested.
             if let Ok(socket) = accept_hdr_async(socket, choose).await {
                 let stream = socket.into_inner();
-                session::run(stream, [], visitor(peer, dialect), hub, its_drain).await;
+                session::run(stream, [], visitor, hub, its_drain).await;
             }
         });
     }
@@ -237,8 +250,18 @@ impl Client {
     }
 
     async fn over(socket: TcpStream) -> Self {
+        Self::over_to(socket, "/ws").await
+    }
+
+    /// One that asks for this path and query.
+    pub(crate) async fn at_path(server: SocketAddr, path: &str) -> Self {
+        Self::over_to(TcpStream::connect(server).await.unwrap(), path).await
+    }
+
+    async fn over_to(socket: TcpStream, path: &str) -> Self {
         socket.set_nodelay(true).unwrap();
-        let (socket, _) = client_async("ws://callbox.test/ws", socket).await.unwrap();
+        let url = format!("ws://callbox.test{path}");
+        let (socket, _) = client_async(url, socket).await.unwrap();
         Self { socket }
     }
 
@@ -264,6 +287,14 @@ impl Client {
     pub(crate) async fn join(&mut self, room: &str, uid: &str) {
         let frame = json!({"cmd": "join", "roomId": room, "uid": uid});
         self.say(&frame.to_string()).await;
+    }
+
+    pub(crate) async fn say_json(&mut self, frame: Value) {
+        self.say(&frame.to_string()).await;
+    }
+
+    pub(crate) async fn hears_json(&mut self) -> Value {
+        serde_json::from_str(&self.hears_text().await).unwrap()
     }
 
     /// The next text, whatever pings come in between.

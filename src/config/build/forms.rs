@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::settings::{ExternalIp, Network};
+use crate::config::settings::{ExternalIp, LegacyListener, Network};
 use crate::config::shape::{Parsed, list, text, wrong};
 use crate::config::text::{self, TextError};
 use crate::config::value::Value;
@@ -88,6 +88,21 @@ pub(super) fn resume_window(text: &str) -> Result<Duration, TextError> {
         window if window <= Duration::from_secs(3600) => Ok(window),
         _ => Err(TextError::Value("must not be longer than 1h".to_owned())),
     }
+}
+
+/// Where clients with a compiled-in port connect, as they write it.
+pub(super) fn legacy_listener(text: &str) -> Result<LegacyListener, TextError> {
+    let form = TextError::Form(
+        "\"ws://\" or \"wss://\", an address and a port, such as \"ws://[::]:7777\"",
+    );
+    let (tls, address) = match text.trim().split_once("://") {
+        Some(("ws", address)) => (false, address),
+        Some(("wss", address)) => (true, address),
+        _ => return Err(form),
+    };
+    // Such addresses are often copied out of a client, with its path.
+    let address = text::address(address.trim_end_matches('/'))?;
+    Ok(LegacyListener { address, tls })
 }
 
 /// A session description needs a few KiB; more than the upper bound is no message.

@@ -11,7 +11,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::scalar::Scalar;
-use super::{Dialect, Malformed, Request};
+use super::{Dialect, Malformed, Request, lobby};
 use crate::signal::core::{
     Claim, Event, MemberId, NameError, Namespace, Recipient, Refusal, RoomName,
 };
@@ -54,13 +54,33 @@ pub fn parse(text: &str) -> Result<Request, Malformed> {
     }
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|_| Malformed)?;
     Ok(match frame.cmd.as_str() {
+        Some("join") if frame.is_lower() => Request::Speaks(Dialect::Lower),
         Some("join") => frame.join(),
         Some("register" | "send") => Request::Speaks(Dialect::Collider),
         Some("leave") => frame.claim().map_or(Request::Nothing, Request::Leave),
-        Some(cmd) if NOT_RELAYED.contains(&cmd) => Request::Nothing,
+        Some(cmd) if is_ours(cmd) => Request::Nothing,
         Some(_) => frame.relay(),
-        None => frame.heartbeat(),
+        None => match frame.kind.as_str() {
+            Some(kind) if lobby::is_first(kind) => Request::Speaks(Dialect::Lobby),
+            kind => heartbeat(kind),
+        },
     })
+}
+
+/// Whether a command is the server's own word, or meant for it.
+pub(super) fn is_ours(cmd: &str) -> bool {
+    NOT_RELAYED.contains(&cmd)
+}
+
+/// The three heartbeats in use that expect something back, the second in its own spelling.
+pub(super) fn heartbeat(kind: Option<&str>) -> Request {
+    let reply = match kind {
+        Some("ping") => r#""pong""#,
+        Some("heatbeat") => r#"{"type":"heatbeat","content":"pong"}"#,
+        Some("heartbeat") => r#"{"type":"heartbeat reply"}"#,
+        _ => return Request::Nothing,
+    };
+    Request::Reply(reply.to_owned())
 }
 
 /// The frames that tell a client of `event`.
@@ -121,6 +141,9 @@ struct Frame<'a> {
     kind: Scalar<'a>,
     #[serde(borrow, default, rename = "roomId")]
     room: Scalar<'a>,
+    /// As related clients write it.
+    #[serde(borrow, default)]
+    roomid: Scalar<'a>,
     #[serde(borrow, default)]
     uid: Scalar<'a>,
     #[serde(borrow, default, rename = "remoteUid")]
@@ -131,6 +154,10 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    fn is_lower(&self) -> bool {
+        self.room.as_str().is_none() && self.roomid.as_str().is_some()
+    }
+
     fn join(&self) -> Request {
         // Without these the frame is of another dialect, or of a program that is being written.
         let (Some(room), Some(uid)) = (self.room.as_str(), self.uid.as_str()) else {
@@ -167,17 +194,6 @@ impl Frame<'_> {
                 .transpose()?,
             member: self.uid.as_str().map(MemberId::new).transpose()?,
         })
-    }
-
-    /// The three heartbeats in use that expect something back, the second in its own spelling.
-    fn heartbeat(&self) -> Request {
-        let reply = match self.kind.as_str() {
-            Some("ping") => r#""pong""#,
-            Some("heatbeat") => r#"{"type":"heatbeat","content":"pong"}"#,
-            Some("heartbeat") => r#"{"type":"heartbeat reply"}"#,
-            _ => return Request::Nothing,
-        };
-        Request::Reply(reply.to_owned())
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::wire::{Broken, Wire};
 use crate::signal::core::Departure;
 use crate::signal::dialect::Dialect;
+use crate::signal::dialect::native::Complaint;
 use crate::signal::frame::{CloseCode, Found, Violation};
 
 /// Why a session ended.
@@ -51,6 +52,9 @@ pub(super) enum End {
     /// The process ends.
     #[error("service restart")]
     Restart,
+    /// The client may not come in.
+    #[error("{0}")]
+    Denied(Complaint),
     /// All has been said.
     #[error("done")]
     Done,
@@ -69,7 +73,7 @@ impl End {
         // clients that know them.
         let ours = |code, else_: CloseCode| match dialect {
             Dialect::Native => CloseCode::application(code),
-            Dialect::Course | Dialect::Collider => else_,
+            _ => else_,
         };
         Some(match self {
             Self::Closed(_) | Self::Lost(_) | Self::Stuck => return None,
@@ -77,6 +81,7 @@ impl End {
             Self::Protocol(_) => CloseCode::PROTOCOL,
             Self::Binary => CloseCode::UNSUPPORTED,
             Self::NotUtf8 => CloseCode::INVALID,
+            Self::Denied(_) => CloseCode::POLICY,
             Self::Malformed => ours(4400, CloseCode::POLICY),
             Self::Silent => ours(4408, CloseCode::POLICY),
             Self::Superseded => ours(4409, CloseCode::POLICY),

@@ -1,0 +1,270 @@
+//! y-webrtc's topics: who has subscribed to one hears what is published under it, its own words too.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::Letter;
+use crate::signal::core::{ConnectionId, RoomName};
+use crate::signal::dialect::topics::{self, Publication};
+
+/// How much is held at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Topics with subscribers.
+    pub topics: usize,
+    /// Subscribers of one topic.
+    pub subscribers: usize,
+    /// Topics of one subscriber.
+    pub of_one: usize,
+}
+
+/// Which topics a client may have; whatever it likes, if nothing is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Only {
+    /// This one.
+    pub topic: RoomName,
+    /// Even if nobody else has it.
+    pub may_create: bool,
+}
+
+/// All topics.
+#[derive(Debug)]
+pub struct Topics {
+    limits: Limits,
+    /// No entry is ever empty.
+    topics: HashMap<RoomName, Vec<ConnectionId>>,
+    /// The inverse.
+    subscribers: HashMap<ConnectionId, Vec<RoomName>>,
+}
+
+impl Topics {
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            topics: HashMap::new(),
+            subscribers: HashMap::new(),
+        }
+    }
+
+    /// Other limits, for whoever comes from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// A client wants to hear what is published under these topics. Is there one that it does not get,
+    /// it is told so.
+    pub fn handle_subscribe(
+        &mut self,
+        connection: ConnectionId,
+        topics: Vec<RoomName>,
+        only: Option<&Only>,
+        out: &mut Vec<Letter>,
+    ) -> usize {
+        let mut refused = 0;
+        for topic in topics {
+            if let Err(why) = self.subscribe(connection, &topic, only) {
+                refused += 1;
+                out.extend(Letter::to(connection, topics::refuse(&topic, why)));
+            }
+        }
+        refused
+    }
+
+    /// A client has heard enough of these topics.
+    pub fn handle_unsubscribe(&mut self, connection: ConnectionId, topics: &[RoomName]) {
+        for topic in topics {
+            if let Some(own) = self.subscribers.get_mut(&connection) {
+                own.retain(|one| one != topic);
+            }
+            self.forget(connection, topic);
+        }
+        if self.subscribers.get(&connection).is_some_and(Vec::is_empty) {
+            self.subscribers.remove(&connection);
+        }
+    }
+
+    /// A client says something to all subscribers of a topic, of whom it must be one. Whether it is.
+    pub fn handle_publish(
+        &self,
+        connection: ConnectionId,
+        publication: &Publication,
+        out: &mut Vec<Letter>,
+    ) -> bool {
+        let Some(subscribers) = self.topics.get(&publication.topic) else {
+            return false;
+        };
+        if !subscribers.contains(&connection) {
+            return false;
+        }
+        let text = publication.text(subscribers.len());
+        out.push(Letter::Text(subscribers.clone(), text));
+        true
+    }
+
+    /// A connection has ended.
+    pub fn handle_leave(&mut self, connection: ConnectionId) {
+        for topic in self.subscribers.remove(&connection).unwrap_or_default() {
+            self.forget(connection, &topic);
+        }
+    }
+
+    /// How many topics have subscribers.
+    pub fn topics(&self) -> usize {
+        self.topics.len()
+    }
+
+    fn subscribe(
+        &mut self,
+        connection: ConnectionId,
+        topic: &RoomName,
+        only: Option<&Only>,
+    ) -> Result<(), &'static str> {
+        let limits = self.limits;
+        let exists = self.topics.contains_key(topic);
+        if only.is_some_and(|only| only.topic.as_str() != topic.as_str()) {
+            return Err("the token is for another room");
+        }
+        if only.is_some_and(|only| !only.may_create) && !exists {
+            return Err("there is no such room");
+        }
+        let own = self.subscribers.get(&connection);
+        if own.is_some_and(|own| own.contains(topic)) {
+            return Ok(());
+        }
+        if own.is_some_and(|own| own.len() >= limits.of_one) {
+            return Err("too many topics");
+        }
+        if !exists && self.topics.len() >= limits.topics {
+            return Err("the server has no place for another room");
+        }
+        let subscribers = self.topics.entry(topic.clone()).or_default();
+        if subscribers.len() >= limits.subscribers {
+            return Err("room is full");
+        }
+        subscribers.push(connection);
+        self.subscribers
+            .entry(connection)
+            .or_default()
+            .push(topic.clone());
+        Ok(())
+    }
+
+    fn forget(&mut self, connection: ConnectionId, topic: &RoomName) {
+        if let Entry::Occupied(mut entry) = self.topics.entry(topic.clone()) {
+            entry.get_mut().retain(|one| *one != connection);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::dialect::topics::{NAMESPACE, Topical};
+    use crate::signal::dialect::{Ask, Dialect, Request};
+
+    const A: ConnectionId = ConnectionId::new(1);
+    const B: ConnectionId = ConnectionId::new(2);
+    const C: ConnectionId = ConnectionId::new(3);
+
+    fn topics() -> Topics {
+        Topics::new(Limits {
+            topics: 2,
+            subscribers: 2,
+            of_one: 2,
+        })
+    }
+
+    fn name(text: &str) -> RoomName {
+        RoomName::new(NAMESPACE, text).unwrap()
+    }
+
+    /// How many topics were refused.
+    fn subscribe(
+        topics: &mut Topics,
+        who: ConnectionId,
+        to: &[&str],
+        only: Option<&Only>,
+    ) -> usize {
+        let names = to.iter().map(|topic| name(topic)).collect();
+        let mut out = Vec::new();
+        let refused = topics.handle_subscribe(who, names, only, &mut out);
+        assert_eq!(out.len(), refused);
+        refused
+    }
+
+    /// Who hears it, and the text.
+    fn publish(
+        topics: &Topics,
+        who: ConnectionId,
+        topic: &str,
+    ) -> Option<(Vec<ConnectionId>, String)> {
+        let text = format!(r#"{{"type":"publish","topic":"{topic}","data":1}}"#);
+        let Ok(Request::Ask(Ask::Topics(Topical::Publish(publication)))) =
+            Dialect::Topics.parse(&text)
+        else {
+            panic!("it is published");
+        };
+        let mut out = Vec::new();
+        topics.handle_publish(who, &publication, &mut out);
+        match out.pop() {
+            Some(Letter::Text(to, text)) => Some((to, text)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn all_subscribers_hear_what_is_published_and_how_many_they_are() {
+        let mut topics = topics();
+        assert_eq!(subscribe(&mut topics, A, &["x"], None), 0);
+        assert_eq!(subscribe(&mut topics, B, &["x", "x"], None), 0);
+        let (to, text) = publish(&topics, A, "x").unwrap();
+        assert_eq!(to, [A, B]);
+        assert_eq!(
+            text,
+            r#"{"type":"publish","topic":"x","data":1,"clients":2}"#
+        );
+        topics.handle_unsubscribe(A, &[name("x"), name("y")]);
+        let (to, text) = publish(&topics, B, "x").unwrap();
+        assert_eq!(to, [B]);
+        assert!(text.contains("\"clients\":1"));
+    }
+
+    #[test]
+    fn who_has_not_subscribed_is_not_heard() {
+        let mut topics = topics();
+        subscribe(&mut topics, A, &["x"], None);
+        assert_eq!(publish(&topics, B, "x"), None);
+        topics.handle_leave(A);
+        assert_eq!(publish(&topics, A, "x"), None);
+        assert_eq!(topics.topics(), 0);
+        assert!(topics.subscribers.is_empty());
+    }
+
+    #[test]
+    fn topics_subscribers_and_topics_of_one_are_limited() {
+        let mut topics = topics();
+        assert_eq!(subscribe(&mut topics, A, &["x", "y", "z"], None), 1);
+        assert_eq!(subscribe(&mut topics, B, &["z", "x"], None), 1);
+        assert_eq!(subscribe(&mut topics, C, &["x", "y"], None), 1);
+        for one in [A, B, C] {
+            topics.handle_leave(one);
+        }
+        assert_eq!(topics.topics(), 0);
+    }
+
+    #[test]
+    fn a_token_is_for_its_topic_and_may_need_somebody_to_be_there() {
+        let mut topics = topics();
+        let only = Only {
+            topic: name("x"),
+            may_create: false,
+        };
+        assert_eq!(subscribe(&mut topics, A, &["x", "y"], Some(&only)), 2);
+        subscribe(&mut topics, B, &["x"], None);
+        assert_eq!(subscribe(&mut topics, A, &["x", "y"], Some(&only)), 1);
+    }
+}
