@@ -23,8 +23,7 @@ pub(crate) fn idle(server: &Server, _: Duration) -> anyhow::Result<Figures> {
     let before = server.resident();
     let mut clients = Vec::new();
     let mut figures = Figures::new();
-    // nginx needs two files for each.
-    let most = (files().saturating_sub(100) / 2) as usize / 2 * 2;
+    let most = most();
     for (count, name) in [
         (1_000, "KiB a connection, 1,000"),
         (5_000, "KiB a connection, 5,000"),
@@ -34,10 +33,10 @@ pub(crate) fn idle(server: &Server, _: Duration) -> anyhow::Result<Figures> {
         if count == most {
             println!("  (the limit of open files allows for {count} connections only)");
         }
-        if count <= clients.len() {
+        if let Err(error) = meet(server, clients.len(), count - clients.len(), &mut clients) {
+            println!("  (no more than {} connections: {error:#})", clients.len());
             break;
         }
-        meet(server, clients.len(), count - clients.len(), &mut clients)?;
         std::thread::sleep(SETTLE);
         let used = server.resident().saturating_sub(before) as f64;
         figures.push((name, used / 1024.0 / clients.len() as f64));
@@ -45,11 +44,15 @@ pub(crate) fn idle(server: &Server, _: Duration) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
+/// Connections that the system allows for. nginx needs two files for each, and some more.
+fn most() -> usize {
+    (files().saturating_sub(600) / 2) as usize / 2 * 2
+}
+
 /// Resident memory after many connections have come and gone.
 pub(crate) fn closed(server: &Server, _: Duration) -> anyhow::Result<Figures> {
-    let most = (files().saturating_sub(100) / 2) as usize / 2 * 2;
     let mut clients = Vec::new();
-    meet(server, 0, most.min(5_000), &mut clients)?;
+    meet(server, 0, most().min(5_000), &mut clients)?;
     let peak = server.resident();
     for client in clients {
         client.close();

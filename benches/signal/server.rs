@@ -94,7 +94,7 @@ impl Server {
         let config = format!(
             "daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log;\n\
              worker_rlimit_nofile {files};\n\
-             events {{ worker_connections {files}; }}\n\
+             events {{ worker_connections 65536; }}\n\
              http {{ access_log off; sendfile on; default_type application/octet-stream;\n\
              keepalive_timeout 65;\n\
              client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;\n\

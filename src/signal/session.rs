@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::{Instrument as _, debug, info_span};
+use tracing::{Instrument as _, debug, debug_span};
 
 use super::core::{Event, MEMBER_ID_MAX, Ticket};
 use super::dialect::{Dialect, Malformed, Request, native};
@@ -69,8 +69,10 @@ where
     let Some(connection) = connection else {
         return Box::pin(farewell::say(socket, dialect, End::Restart)).await;
     };
-    // Of its own, whatever connection it came over: that one's is over by now.
-    let span = info_span!(
+    // Of its own, whatever connection it came over: that one's is over by now. Only while somebody
+    // looks: nothing above debug is said in it, and it would take its memory, and keep a part of it,
+    // for each of thousands of quiet connections.
+    let span = debug_span!(
         parent: None,
         "session",
         connection = connection.id().number(),
