@@ -178,6 +178,7 @@ function callChanged() {
   ui.showOthers(live ? call.others : []);
   ui.showDoor(now.phase === 'failed' || !call ? null : call.door);
   chat.company(Boolean(call?.company));
+  $('chat-button').hidden = !call?.chats;
   if (now.phase !== 'connected') ui.showPath(null);
   if (now.phase === 'connected' && shown !== 'connected') {
     measure();

@@ -309,7 +309,7 @@ fn judge_range(seen: &Seen, around: &Surroundings) -> Option<Finding> {
         ),
         (None, _) => return None,
     };
-    Some(finding.about(seen.address))
+    Some(finding.about(format!("{ports} of {}", seen.address)))
 }
 
 /// Judges what is advertised, without asking anybody.

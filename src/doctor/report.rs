@@ -192,16 +192,6 @@ const CAUSES: &[(&str, &[&str])] = &[
     ("reach.http", &["outside.http"]),
     ("reach.turn-udp", &["relay.udp", "outside.turn-udp"]),
     ("reach.turn-tcp", &["relay.tcp", "outside.turn-tcp"]),
-    (
-        "firewall.closed",
-        &[
-            "outside.https",
-            "outside.http",
-            "outside.turn-udp",
-            "outside.turn-tcp",
-            "outside.range",
-        ],
-    ),
     ("range.closed", &["outside.range"]),
     ("files.limit", &["relay.full"]),
 ];
@@ -293,8 +283,23 @@ impl Report {
     }
 }
 
+/// The failure that names ports, from which others about the same ports follow.
+const DROPPED: &str = "firewall.closed";
+
 /// Says of each failure which other one it follows from.
 fn attribute(findings: &mut [Finding]) {
+    // What this machine drops itself is closed for everybody who tries.
+    let dropped: Vec<String> = findings
+        .iter()
+        .filter(|f| f.id == DROPPED)
+        .filter_map(|f| Some(format!("{} of ", f.subject.as_ref()?)))
+        .collect();
+    for finding in findings.iter_mut().filter(|f| f.state == State::Failed) {
+        let subject = finding.subject.as_deref().unwrap_or_default();
+        if dropped.iter().any(|ports| subject.starts_with(ports)) {
+            finding.because = Some(DROPPED);
+        }
+    }
     let failed: Vec<&'static str> = findings
         .iter()
         .filter(|f| f.state == State::Failed)
@@ -383,6 +388,31 @@ mod tests {
             "{text}"
         );
         assert!(!report.is_healthy());
+    }
+
+    #[test]
+    fn what_this_machine_drops_itself_is_closed_for_others() {
+        let report = Report::new(
+            vec![
+                failed("firewall.closed").about("UDP 50000-50999"),
+                failed("range.closed").about("UDP 50000-50999 of 192.0.2.1"),
+                failed("reach.turn-udp").about("UDP 3478 of 192.0.2.1"),
+            ],
+            None,
+        );
+        let order: Vec<_> = report
+            .findings()
+            .iter()
+            .map(|f| (f.id, f.because))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                ("firewall.closed", None),
+                ("reach.turn-udp", None),
+                ("range.closed", Some("firewall.closed")),
+            ]
+        );
     }
 
     #[test]

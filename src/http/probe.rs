@@ -39,10 +39,8 @@ where
             .insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    // Pages could make a visitor's address be looked at.
-    if request.headers().contains_key(ORIGIN) {
-        return text(StatusCode::FORBIDDEN, "Not for pages\n");
-    }
+    let is_from_a_page = request.headers().contains_key(ORIGIN);
+    // To its end before anything is said: an answer over what is still being sent may get lost.
     let read = tokio::time::timeout(
         PATIENCE,
         Limited::new(request.into_body(), MAX_BODY).collect(),
@@ -53,6 +51,10 @@ where
             "What to look at, in 1 KiB of JSON\n",
         );
     };
+    // Pages could make a visitor's address be looked at.
+    if is_from_a_page {
+        return text(StatusCode::FORBIDDEN, "Not for pages\n");
+    }
     let Ok(wish) = serde_json::from_slice(&body.to_bytes()) else {
         return text(StatusCode::BAD_REQUEST, "Not understood\n");
     };

@@ -13,6 +13,8 @@ const BYE = { type: 'bye' };
  */
 export class AppRtc {
   uid = 'self';
+  /** Its clients know no chat. */
+  chats = false;
   #room;
   #on;
   #params = null;
@@ -45,6 +47,13 @@ export class AppRtc {
       this.#say({ type: 'candidate', label, id, candidate });
     }
   }
+
+  /** Neither a chat, nor a lock, nor a report has words in this dialect. */
+  chat() {}
+
+  lock() {}
+
+  report() {}
 
   /** Asks for a seat again: there was none. */
   rejoin() {

@@ -124,6 +124,11 @@ export class Call {
     for (const uid of this.#sessions.keys()) this.#signaling.send('media-state', uid, this.#media().status);
   }
 
+  /** Whether people can write to each other. */
+  get chats() {
+    return this.#signaling.chats;
+  }
+
   /** Writes to everybody else. */
   write(text) {
     this.#signaling.chat(text);

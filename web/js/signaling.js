@@ -28,6 +28,8 @@ function freshUid() {
 export class Signaling {
   /** Our id in the room; a new one for each join that is not a return. */
   uid = freshUid();
+  /** Whether texts for people are carried. */
+  chats = true;
   #room;
   #token;
   #on;
