@@ -1,4 +1,5 @@
 """Opens one TLS connection after the other and asks for a page on each, until a file appears. One failure is a failure.
+After the first answer it makes FILE.begun.
 
     python3 tests/deploy/knock.py ADDRESS FILE
 """
@@ -19,8 +20,8 @@ while not os.path.exists(enough):
         answer = tls.makefile("rb").readline()
         assert answer.split()[1] == b"200", answer
         answered += 1
+    if answered == 1:
+        open(enough + ".begun", "w").close()
     worst = max(worst, time.monotonic() - began)
-    # Each connection is one of the 20 a second that a network may open.
     time.sleep(0.01)
-assert answered > 10, answered
 print(f"{answered} connections, none refused, the slowest {worst * 1000:.0f} ms")
