@@ -38,9 +38,9 @@ fn aiortc_talks_through_relays_over_udp_tcp_and_tls() {
     std::fs::write(&trusted, &identity.cert).unwrap();
     let (plain, tls) = (callbox.address.port(), callbox.https.port());
     let ways = [
-        ("Udp", format!("turn:127.0.0.1:{plain}?transport=udp")),
-        ("Tcp", format!("turn:127.0.0.1:{plain}?transport=tcp")),
-        ("Tls", format!("turns:127.0.0.1:{tls}?transport=tcp")),
+        ("udp", format!("turn:127.0.0.1:{plain}?transport=udp")),
+        ("tcp", format!("turn:127.0.0.1:{plain}?transport=tcp")),
+        ("tls", format!("turns:127.0.0.1:{tls}?transport=tcp")),
     ];
     let mut runs: Vec<_> = ways
         .iter()
@@ -59,7 +59,7 @@ fn aiortc_talks_through_relays_over_udp_tcp_and_tls() {
     }
     for (transport, url) in ways {
         let count = |event: &str| {
-            let transport = format!("transport={transport}");
+            let transport = format!("transport=\"{transport}\"");
             let log = callbox.log();
             let lines = log.lines();
             lines
