@@ -43,10 +43,8 @@ export function talk(stage) {
     await first.page.keyboard.press('Escape');
     assert.ok(!(await first.visible('#chat')));
     assert.equal(await first.page.evaluate(() => document.activeElement.id), 'chat-button');
-    for (const one of [first, second]) {
-      await one.decodes(5);
-      await one.goHome();
-    }
+    for (const one of [first, second]) await one.decodes(5);
+    for (const one of [first, second]) await one.goHome();
   });
 
   test('what is written is bounded: in length, in number, and when nobody is there', async () => {
