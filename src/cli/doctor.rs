@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// Print everything that was looked at, as JSON
     #[arg(long)]
     json: bool,
-    /// Another callbox, with [front] probes = true, which says how this one looks from outside
+    /// Another callbox, with `front.probes = true`, which says how this one looks from outside
     #[arg(long, value_name = "URL", value_parser = origin)]
     from: Option<String>,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! The rooms for whoever runs the appliance: seen and ended from outside, and a line in the log
 //! when one is over. A question waits for the hub's turn like any other command, and no longer than
-//! [`PATIENCE`].
+//! `PATIENCE`.
 
 use std::fmt;
 use std::str::FromStr;
