@@ -13,7 +13,7 @@ pub mod query;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use self::core::{CLIENT_MAX, Delivery, Limits, Lost, Refusal, Rooms, Size, Told, is_id};
-use self::key::Keys;
+use self::key::{Keys, Shown};
 use super::core::ConnectionId;
 use super::dialect::collider::{self, Complaint};
 use crate::config::Secret;
@@ -42,6 +42,8 @@ struct Shared {
     /// The clock has to be looked at again.
     sooner: Notify,
     keys: Keys,
+    /// Whether anybody may join.
+    is_open: AtomicBool,
     sockets_so_far: AtomicU64,
     socket_errors: AtomicU64,
 }
@@ -82,36 +84,27 @@ impl AppRtc {
     /// No rooms yet. The clock runs until the drain begins. `secret` is for keys of the ICE
     /// configuration.
     pub fn start(settings: &settings::Signaling, secret: &Secret, drain: &Drain) -> Self {
-        let limits = Limits {
-            max_rooms: settings.max_rooms,
-            stored: Size {
-                messages: STORED_MESSAGES,
-                bytes: STORED_BYTES,
-            },
-            waiting: Size {
-                messages: WAITING_MESSAGES,
-                bytes: settings.max_message.saturating_mul(WAITING_LARGE),
-            },
-            total: ALL_STORED,
-            squeezed: STORED_SPARE,
-            grace: GRACE,
-            arrival: ARRIVAL,
-            // With tokens, whoever comes in must have shown one.
-            open: settings.open_collider && settings.auth == Auth::Open,
-        };
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk {
-                rooms: Rooms::new(limits),
+                rooms: Rooms::new(limits(settings)),
                 ears: HashMap::new(),
                 alarm: None,
             }),
             sooner: Notify::new(),
             keys: Keys::new(secret),
+            is_open: AtomicBool::new(settings.auth == Auth::Open),
             sockets_so_far: AtomicU64::new(0),
             socket_errors: AtomicU64::new(0),
         });
         drain.spawn(run(Arc::clone(&shared), drain.clone()));
         Self { shared }
+    }
+
+    /// Other settings, for whoever comes from now on. Who has a place keeps it.
+    pub(super) fn apply(&self, settings: &settings::Signaling) {
+        let is_open = settings.auth == Auth::Open;
+        self.shared.is_open.store(is_open, Ordering::Relaxed);
+        self.shared.with(|rooms| rooms.limit(limits(settings)));
     }
 
     /// Joins a room under a new id.
@@ -171,7 +164,8 @@ impl AppRtc {
 
     /// A key for somebody who has not joined yet, good for some minutes.
     pub fn passing_key(&self) -> String {
-        self.shared.keys.passing(clock::unix_time())
+        let shown = self.shared.shown();
+        self.shared.keys.passing(shown, clock::unix_time())
     }
 
     /// Whose key this is, if it is anybody's: what their credential shall be called.
@@ -183,7 +177,8 @@ impl AppRtc {
                 is_joined.then(|| vec![room])
             }
             None => {
-                let is_good = self.shared.keys.is_passing(key, clock::unix_time());
+                let (shown, now) = (self.shared.shown(), clock::unix_time());
+                let is_good = self.shared.keys.is_passing(key, shown, now);
                 is_good.then(Vec::new)
             }
         }
@@ -297,6 +292,14 @@ impl Shared {
         done
     }
 
+    /// What somebody has to show now to be given a key.
+    fn shown(&self) -> Shown {
+        match self.is_open.load(Ordering::Relaxed) {
+            true => Shown::Nothing,
+            false => Shown::Token,
+        }
+    }
+
     /// Nothing that is done under the lock can be left half done.
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
@@ -319,6 +322,26 @@ impl Desk {
                 Told::Removed => ear.done(),
             }
         }
+    }
+}
+
+fn limits(settings: &settings::Signaling) -> Limits {
+    Limits {
+        max_rooms: settings.max_rooms,
+        stored: Size {
+            messages: STORED_MESSAGES,
+            bytes: STORED_BYTES,
+        },
+        waiting: Size {
+            messages: WAITING_MESSAGES,
+            bytes: settings.max_message.saturating_mul(WAITING_LARGE),
+        },
+        total: ALL_STORED,
+        squeezed: STORED_SPARE,
+        grace: GRACE,
+        arrival: ARRIVAL,
+        // With tokens, whoever comes in must have shown one.
+        open: settings.open_collider && settings.auth == Auth::Open,
     }
 }
 

@@ -110,6 +110,7 @@ impl Hub {
             .networks
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = networks(settings);
+        shared.apprtc.apply(settings);
         shared.guests.apply(settings);
         // A hub that has ended needs none.
         let _ = shared.mailbox.send(Command::Limit(limits(settings))).await;

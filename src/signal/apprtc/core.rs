@@ -172,6 +172,11 @@ impl Rooms {
         }
     }
 
+    /// Other limits, for what happens from now on: nobody loses a place by them.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Somebody joins under an id that is not in use. `loopback`: with itself.
     pub fn handle_join(
         &mut self,
