@@ -1,5 +1,6 @@
 use super::*;
 use crate::net::clock;
+use crate::signal::dialect::collider::BYE;
 
 mod chance;
 
