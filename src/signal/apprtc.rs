@@ -13,6 +13,7 @@ pub mod query;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,8 +23,10 @@ use tracing::debug;
 
 use self::core::{CLIENT_MAX, Delivery, Limits, Lost, Refusal, Rooms, Size, Told, is_id};
 use self::key::{Keys, Shown};
-use super::core::ConnectionId;
+use super::core::{ConnectionId, RoomId, Target};
 use super::dialect::collider::{self, Complaint};
+use super::oversight::{self, Room};
+use super::record::{Account, Numbers, World};
 use crate::config::Secret;
 use crate::config::settings::{self, Auth};
 use crate::net::clock;
@@ -51,7 +54,7 @@ struct Shared {
 #[derive(Debug)]
 struct Desk {
     rooms: Rooms,
-    ears: HashMap<ConnectionId, Ear>,
+    ears: HashMap<ConnectionId, (Ear, SocketAddr)>,
     /// When the clock will be looked at.
     alarm: Option<Instant>,
 }
@@ -67,6 +70,8 @@ pub(super) trait Listener: fmt::Debug + Send + Sync {
     fn replaced(&self);
     /// It is to close once it has heard everything.
     fn done(&self);
+    /// The operator has ended it.
+    fn evicted(&self);
 }
 
 /// What somebody who has joined is given.
@@ -81,12 +86,18 @@ pub struct Joined {
 }
 
 impl AppRtc {
-    /// No rooms yet. The clock runs until the drain begins. `secret` is for keys of the ICE
-    /// configuration.
-    pub fn start(settings: &settings::Signaling, secret: &Secret, drain: &Drain) -> Self {
+    /// No rooms yet, and numbers from a `random` one on. The clock runs until the drain begins.
+    /// `secret` is for keys of the ICE configuration.
+    pub fn start(
+        settings: &settings::Signaling,
+        secret: &Secret,
+        random: u64,
+        drain: &Drain,
+    ) -> Self {
+        let numbers = Numbers::new(World::AppRtc, random);
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk {
-                rooms: Rooms::new(limits(settings)),
+                rooms: Rooms::new(limits(settings), numbers),
                 ears: HashMap::new(),
                 alarm: None,
             }),
@@ -144,7 +155,9 @@ impl AppRtc {
 
     /// A client is done.
     pub fn delete(&self, room: &str, client: &str) {
-        self.shared.with(|rooms| rooms.handle_delete(room, client));
+        let now = clock::now();
+        self.shared
+            .with(|rooms| rooms.handle_delete(room, client, now));
     }
 
     /// How many clients are in a room.
@@ -155,6 +168,21 @@ impl AppRtc {
     /// How many rooms have two clients.
     pub fn calls(&self) -> usize {
         self.shared.desk().rooms.calls()
+    }
+
+    /// The first `limit` rooms after `after`.
+    pub(super) fn rooms(&self, after: Option<RoomId>, limit: usize) -> Vec<Room> {
+        let now = clock::now();
+        let desk = self.shared.desk();
+        let address = |socket| Some(desk.ears.get(&socket)?.1);
+        let views = desk.rooms.views(after, limit, now).into_iter();
+        views.map(|view| Room::seen(view, address)).collect()
+    }
+
+    /// Ends a room, or the part of one client in it. False: there is none of that name.
+    pub(super) fn evict(&self, target: Target) -> bool {
+        let now = clock::now();
+        self.shared.with(|rooms| rooms.handle_eviction(target, now))
     }
 
     /// The key with which a client of this room asks for its ICE configuration.
@@ -204,18 +232,18 @@ impl AppRtc {
         self.shared.socket_errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A socket says whose it is.
+    /// A socket, whose client has this address, says whose it is.
     pub(super) fn register(
         &self,
         socket: ConnectionId,
-        ear: Ear,
+        (ear, address): (Ear, SocketAddr),
         room: &str,
         client: &str,
     ) -> Result<Registration, Complaint> {
         let now = clock::now();
         self.shared.act(|desk| {
             // What has waited for it is delivered with the answer.
-            desk.ears.insert(socket, ear);
+            desk.ears.insert(socket, (ear, address));
             let done = desk.rooms.handle_register(socket, room, client, now);
             if done.is_err() {
                 desk.ears.remove(&socket);
@@ -286,8 +314,13 @@ impl Shared {
         };
         if is_sooner {
             desk.alarm = next;
-            drop(desk);
             self.sooner.notify_one();
+        }
+        let ended: Vec<Account> = std::iter::from_fn(|| desk.rooms.poll_ended()).collect();
+        // Whoever writes the log may have to wait.
+        drop(desk);
+        for account in &ended {
+            oversight::say(&account.into());
         }
         done
     }
@@ -309,7 +342,7 @@ impl Shared {
 impl Desk {
     fn deliver(&mut self) {
         while let Some(Delivery { to, what }) = self.rooms.poll_delivery() {
-            let Some(ear) = self.ears.get(&to) else {
+            let Some((ear, _)) = self.ears.get(&to) else {
                 continue;
             };
             match what {
@@ -320,6 +353,7 @@ impl Desk {
                 }
                 Told::Replaced => ear.replaced(),
                 Told::Removed => ear.done(),
+                Told::Evicted => ear.evicted(),
             }
         }
     }
@@ -351,7 +385,7 @@ async fn run(shared: Arc<Shared>, drain: Drain) {
         let alarm = shared.desk().alarm;
         tokio::select! {
             // Whoever loses its socket from now on has not left.
-            () = drain.begun() => return,
+            () = drain.begun() => return shared.with(|rooms| rooms.end_all(clock::now())),
             () = shared.sooner.notified() => {}
             () = until(alarm) => {
                 let now = clock::now();

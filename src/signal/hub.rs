@@ -27,6 +27,7 @@ use super::core::{
 };
 use super::frame::Text;
 use super::guests::Guests;
+use super::oversight::Room;
 use super::reception::{self, Reception};
 use super::stats::Stats;
 use crate::config::settings;
@@ -74,7 +75,7 @@ impl Hub {
             phase: Phase::Open,
         };
         drain.spawn(owner.run(commands, drain.clone()));
-        let apprtc = AppRtc::start(settings, reception.secret(), drain);
+        let apprtc = AppRtc::start(settings, reception.secret(), reception::random(), drain);
         let networks = Mutex::new(networks(settings));
         Self {
             shared: Arc::new(Shared {
@@ -83,7 +84,7 @@ impl Hub {
                 settings: ArcSwap::from_pointee(settings.clone()),
                 reception: ArcSwap::from_pointee(reception),
                 apprtc,
-                guests: Guests::start(settings, drain),
+                guests: Guests::start(settings, reception::random(), drain),
                 stats,
                 pool: Arc::new(Pool::new(ALL_OUTBOXES)),
                 networks,
@@ -142,7 +143,8 @@ impl Hub {
         &self.shared.guests
     }
 
-    /// How many rooms have two people or more in them who are not on their way elsewhere.
+    /// How many rooms have two people or more in them who are not on their way elsewhere, and what
+    /// comes closest to it in dialects without rooms.
     pub async fn calls(&self) -> usize {
         let (reply, answer) = oneshot::channel();
         let calls = match self.shared.mailbox.send(Command::Count(reply)).await {
@@ -150,7 +152,7 @@ impl Hub {
             // A hub that has ended has no rooms.
             Err(_) => 0,
         };
-        calls + self.shared.apprtc.calls()
+        calls + self.shared.apprtc.calls() + self.shared.guests.calls()
     }
 
     /// Makes a connection of `client` known, so that it can be told things. `resumes`: it can take
@@ -311,7 +313,7 @@ enum Command {
     Acknowledge(ConnectionId, u64),
     Disconnect(ConnectionId, Departure),
     Count(oneshot::Sender<usize>),
-    List(Option<RoomId>, usize, oneshot::Sender<Vec<oversight::Room>>),
+    List(Option<RoomId>, usize, oneshot::Sender<Vec<Room>>),
     Evict(Target, oneshot::Sender<bool>),
     Limit(Limits),
 }

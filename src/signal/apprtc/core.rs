@@ -10,6 +10,7 @@ mod deadline;
 mod depart;
 mod event;
 mod id;
+mod oversight;
 mod relay;
 mod room;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use room::{Member, Room};
 
 use crate::signal::core::ConnectionId;
 use crate::signal::dialect::collider::Complaint;
+use crate::signal::record::{Account, Numbers};
 
 pub use event::{Counters, Delivery, Lost, Refusal, Told, Welcome};
 pub use id::{CLIENT_MAX, LOOPBACK, ROOM_MAX, is_id};
@@ -79,6 +81,11 @@ pub struct Rooms {
     clients: usize,
     held: usize,
     counters: Counters,
+    numbers: Numbers,
+    /// Rooms that are over and have not been told of.
+    ended: VecDeque<Account>,
+    /// The time of what is being done.
+    now: Option<Instant>,
 }
 
 /// A member, wherever it is.
@@ -90,7 +97,7 @@ struct Place {
 
 impl Rooms {
     /// No rooms yet.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, numbers: Numbers) -> Self {
         Self {
             limits,
             rooms: HashMap::new(),
@@ -101,6 +108,9 @@ impl Rooms {
             clients: 0,
             held: 0,
             counters: Counters::default(),
+            numbers,
+            ended: VecDeque::new(),
+            now: None,
         }
     }
 
@@ -117,6 +127,7 @@ impl Rooms {
         loopback: bool,
         now: Instant,
     ) -> Result<Welcome, Refusal> {
+        self.now = Some(now);
         let welcome = self.join(room, client, loopback, now);
         match welcome {
             Ok(_) => self.counters.joined += 1,
@@ -133,6 +144,7 @@ impl Rooms {
         body: Arc<str>,
         now: Instant,
     ) -> Result<(), Lost> {
+        self.now = Some(now);
         let found = match self.rooms.get(room) {
             Some(there) if there.occupants() > 0 => there
                 .by_id(client)
@@ -147,6 +159,7 @@ impl Rooms {
 
     /// A client leaves; it may still say goodbye. Nothing happens if it is not there.
     pub fn handle_leave(&mut self, room: &str, client: &str, now: Instant) {
+        self.now = Some(now);
         if let Some(member) = self.find_client(room, client) {
             self.depart(room, member, now);
         }
@@ -160,6 +173,7 @@ impl Rooms {
         client: &str,
         now: Instant,
     ) -> Result<(), Complaint> {
+        self.now = Some(now);
         if self.sockets.contains_key(&socket) {
             return Err(Complaint::RegisteredTwice);
         }
@@ -210,6 +224,7 @@ impl Rooms {
         body: Arc<str>,
         now: Instant,
     ) -> Result<(), Lost> {
+        self.now = Some(now);
         let place = self.sockets.get(&socket).cloned();
         let done = match place {
             Some(place) => self.relay(&place.room, place.member, body, now),
@@ -226,6 +241,7 @@ impl Rooms {
         body: Arc<str>,
         now: Instant,
     ) -> Result<(), Lost> {
+        self.now = Some(now);
         let found = match self.find_client(room, client) {
             Some(member) => Some(member),
             None => self.stranger(room, client, now).ok(),
@@ -238,7 +254,8 @@ impl Rooms {
     }
 
     /// A client is done, with its socket and all. Nothing happens if it is not there.
-    pub fn handle_delete(&mut self, room: &str, client: &str) {
+    pub fn handle_delete(&mut self, room: &str, client: &str, now: Instant) {
+        self.now = Some(now);
         let Some(number) = self.find_client(room, client) else {
             return;
         };
@@ -254,6 +271,7 @@ impl Rooms {
 
     /// A socket is no more. `page_gone`: its client has said that it will not come back.
     pub fn handle_disconnect(&mut self, socket: ConnectionId, page_gone: bool, now: Instant) {
+        self.now = Some(now);
         let Some(Place {
             room,
             member: number,

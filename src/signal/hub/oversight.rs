@@ -1,17 +1,16 @@
-//! The rooms for whoever runs the appliance: seen and ended from outside, and a line in the log
-//! when one is over. A question waits for the hub's turn like any other command, and no longer than
-//! `PATIENCE`.
+//! All rooms for whoever runs the appliance: seen and ended from outside. A question waits for the
+//! hub's turn like any other command, and no longer than `PATIENCE`. AppRTC's rooms and those of the
+//! further dialects are asked directly.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::{Command, Cut, Hub, Known, Owner};
 use crate::net::clock;
-use crate::signal::core::{Door, RoomId, RoomName, SeatId, Spoken, Story, Target, View};
+use crate::signal::core::{Door, RoomId, RoomName, Spoken, Story, Target, View};
 use crate::signal::dialect::native::NAMESPACE;
+use crate::signal::oversight::{self, Ended, Member, Room};
 use crate::telemetry::log::{self, Client};
 
 /// How long the hub may take to answer.
@@ -22,79 +21,26 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[error("signaling is too busy to answer, or has ended")]
 pub struct Busy;
 
-/// Not the name of a room or a seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the name of a room or a member")]
-pub struct NotAnId;
-
-/// Names a room, or a member of one, among all that this process ever has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id(pub Target);
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Target::Room(id) => write!(f, "r{:016x}", id.number()),
-            Target::Seat(id) => write!(f, "m{:016x}", id.number()),
-        }
-    }
-}
-
-impl FromStr for Id {
-    type Err = NotAnId;
-
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let (kind, digits) = text.split_at_checked(1).ok_or(NotAnId)?;
-        let plain = digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let number = u64::from_str_radix(digits, 16).map_err(|_| NotAnId)?;
-        match (kind, plain) {
-            ("r", true) => Ok(Self(Target::Room(RoomId::new(number)))),
-            ("m", true) => Ok(Self(Target::Seat(SeatId::new(number)))),
-            _ => Err(NotAnId),
-        }
-    }
-}
-
-/// A room at one moment.
-#[derive(Clone, Debug)]
-pub struct Room {
-    /// Which one.
-    pub id: RoomId,
-    /// What its members speak.
-    pub dialect: &'static str,
-    /// How they call it, unless the log keeps that to itself.
-    pub name: Option<String>,
-    /// How long it has had members.
-    pub age: Duration,
-    /// Most members at a time.
-    pub most: usize,
-    /// Messages passed on in it.
-    pub messages: u64,
-    /// Whether it is closed to newcomers.
-    pub locked: bool,
-    /// Who is in it.
-    pub members: Vec<Member>,
-}
-
-/// A member at one moment.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its seat.
-    pub id: SeatId,
-    /// What it calls itself, unless the log keeps that to itself.
-    pub name: Option<String>,
-    /// Its address as the log shows it; `None`: it is away, and its seat is kept.
-    pub client: Option<String>,
-}
-
 impl Hub {
-    /// The first `limit` rooms made after `after`.
+    /// The first `limit` rooms after `after`: those of one world in the order in which they were made.
     pub async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<Room>, Busy> {
-        self.ask(|reply| Command::List(after, limit, reply)).await
+        let mut rooms = self.ask(|reply| Command::List(after, limit, reply)).await?;
+        for world in [
+            self.shared.apprtc.rooms(after, limit),
+            self.shared.guests.rooms(after, limit),
+        ] {
+            rooms.extend(world);
+        }
+        rooms.sort_by_key(|room| room.id);
+        rooms.truncate(limit);
+        Ok(rooms)
     }
 
     /// Ends a room, or takes a member out of one. False: there is none of that name.
     pub async fn evict(&self, target: Target) -> Result<bool, Busy> {
+        if self.shared.apprtc.evict(target) || self.shared.guests.evict(target) {
+            return Ok(true);
+        }
         self.ask(|reply| Command::Evict(target, reply)).await
     }
 
@@ -164,19 +110,14 @@ impl Owner {
 }
 
 fn say(story: &Story) {
-    let name = log::personal(story.name.as_str().to_owned());
-    // It stands alone: whoever collects these lines needs no other.
-    tracing::info!(
-        target: "callbox::session",
-        parent: None,
-        room = %Id(Target::Room(story.id)),
-        dialect = dialect(&story.name, story.spoken),
-        seconds = story.lasted.as_secs_f64(),
-        most_members = story.most,
-        messages = story.messages,
-        name,
-        "room ended"
-    );
+    oversight::say(&Ended {
+        id: story.id,
+        dialect: dialect(&story.name, story.spoken),
+        lasted: story.lasted,
+        most: story.most,
+        messages: story.messages,
+        name: Some(story.name.as_str()),
+    });
 }
 
 /// What the members of a room speak.
@@ -189,31 +130,5 @@ fn dialect(name: &RoomName, spoken: Spoken) -> &'static str {
         (true, true) => "native and course",
         (true, false) => "native",
         _ => "course",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_read_as_it_is_written_and_in_no_other_way() {
-        for id in [
-            Id(Target::Room(RoomId::new(0xABC))),
-            Id(Target::Seat(SeatId::new(u64::MAX))),
-        ] {
-            assert_eq!(id.to_string().parse(), Ok(id));
-        }
-        for wrong in [
-            "",
-            "r",
-            "r12",
-            "x0000000000000abc",
-            "r+000000000000abc",
-            "r00000000000000abc",
-            "\u{661}000000000000abcd",
-        ] {
-            assert_eq!(wrong.parse::<Id>(), Err(NotAnId), "{wrong}");
-        }
     }
 }

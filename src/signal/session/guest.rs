@@ -185,7 +185,7 @@ where
                 Some(Guest { place, .. }) => place.act(|desk, connection, out| match wish {
                     Wish::Carry { kind, from, to } => desk
                         .lobbies
-                        .handle_carry(connection, from.as_deref(), &to, text, out)
+                        .handle_carry(connection, &kind, from.as_deref(), &to, text, out)
                         .map_err(|why| (kind, why)),
                     Wish::Bye(session) => desk
                         .lobbies
@@ -237,7 +237,10 @@ where
 
     fn place(&self) -> Place {
         let outbox = self.connection.shared_outbox();
-        self.hub.guests().welcome(self.connection.id(), outbox)
+        let client = self.visitor.peer;
+        self.hub
+            .guests()
+            .welcome(self.connection.id(), outbox, client)
     }
 
     /// Says why, and nothing more.

@@ -1,7 +1,7 @@
 //! Coming into a room: by joining, or as a client of an external room server.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::id::{CLIENT_MAX, LOOPBACK, ROOM_MAX, is_id, is_loopback};
 use super::room::{Member, Room};
@@ -43,7 +43,7 @@ impl Rooms {
             None => true,
         };
         self.held = self.held.saturating_sub(freed);
-        self.add(room, client, now + self.limits.arrival);
+        self.add(room, client, now, self.limits.arrival);
         if loopback && is_initiator {
             self.add_loopback(room);
         }
@@ -73,20 +73,24 @@ impl Rooms {
         let stored = self.rooms.get_mut(room).and_then(Room::first_joined_mut);
         // Counted as held all the time.
         let said = stored.map(|other| std::mem::take(&mut other.stored));
-        let number = self.add(room, client, now + self.limits.grace);
+        let number = self.add(room, client, now, self.limits.grace);
         if let (Some(member), Some(said)) = (self.member_mut(room, number), said) {
             member.waiting = said;
         }
         Ok(number)
     }
 
-    pub(super) fn add(&mut self, room: &str, client: &str, deadline: Instant) -> u64 {
-        let number = self.tick();
+    fn add(&mut self, room: &str, client: &str, now: Instant, patience: Duration) -> u64 {
+        let (number, seat) = (self.tick(), self.numbers.seat());
         let there = match self.rooms.get_mut(room) {
             Some(there) => there,
             None => self.rooms.entry(room.into()).or_default(),
         };
-        let surplus = there.add(Member::new(number, client.into()));
+        let surplus = there.add(Member::new(number, seat, client.into()));
+        let people = there.people();
+        let numbers = &mut self.numbers;
+        let record = there.record.get_or_insert_with(|| numbers.open(Some(now)));
+        record.has(people);
         self.clients += 1;
         if let Some(surplus) = surplus {
             self.end(room, surplus);
@@ -96,15 +100,15 @@ impl Rooms {
             .get_key_value(room)
             .map(|(name, _)| Arc::clone(name));
         if let Some(name) = name {
-            self.set_deadline(&name, number, Some(deadline));
+            self.set_deadline(&name, number, Some(now + patience));
         }
         number
     }
 
-    pub(super) fn add_loopback(&mut self, room: &str) {
-        let number = self.tick();
+    fn add_loopback(&mut self, room: &str) {
+        let (number, seat) = (self.tick(), self.numbers.seat());
         if let Some(there) = self.rooms.get_mut(room) {
-            let mut echo = Member::new(number, LOOPBACK.into());
+            let mut echo = Member::new(number, seat, LOOPBACK.into());
             echo.is_loopback = true;
             there.add(echo);
             self.clients += 1;

@@ -13,6 +13,7 @@ impl Rooms {
 
     /// Gives up those whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = Some(now);
         while let Some(entry) = self.deadlines.first_entry() {
             let (at, number) = *entry.key();
             if at > now {

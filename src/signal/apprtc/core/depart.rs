@@ -26,7 +26,9 @@ impl Rooms {
         }
         member.standing = Standing::Left(moment);
         let done = is_unheard || member.has_said_goodbye;
-        match (member.socket, done) {
+        let socket = member.socket;
+        self.conclude(&name);
+        match (socket, done) {
             (Some(_), _) => {}
             (None, true) => self.end(&name, number),
             (None, false) => self.set_deadline(&name, number, Some(now + self.limits.grace)),
@@ -34,8 +36,16 @@ impl Rooms {
         self.silence(&name, moment);
     }
 
+    /// A room in which nobody has a place any more is over, even if goodbyes are still to be said.
+    fn conclude(&mut self, room: &str) {
+        let over = self.rooms.get_mut(room).and_then(Room::take_over);
+        let now = self.now;
+        self.ended
+            .extend(over.map(|record| record.account(Some(room), now)));
+    }
+
     /// Who calls itself leaves with itself.
-    pub(super) fn silence(&mut self, room: &str, moment: u64) {
+    fn silence(&mut self, room: &str, moment: u64) {
         let echo = self.rooms.get_mut(room).and_then(Room::loopback_mut);
         let Some(echo) = echo.filter(|echo| echo.is_joined()) else {
             return;
@@ -62,7 +72,8 @@ impl Rooms {
         };
         let is_owner = member.is_joined() && !member.is_loopback;
         let freed = member.stored.take().1 + member.waiting.take().1;
-        if there.is_empty() {
+        self.conclude(room);
+        if self.rooms.get(room).is_some_and(Room::is_empty) {
             self.rooms.remove(room);
         }
         self.clients = self.clients.saturating_sub(1);

@@ -62,6 +62,8 @@ pub enum Told {
     Replaced,
     /// Its client is no more.
     Removed,
+    /// The operator has ended it.
+    Evicted,
 }
 
 /// What has happened so far.

@@ -28,6 +28,7 @@ impl Rooms {
             if let Some(sender) = self.member_mut(room, number) {
                 sender.has_said_goodbye = true;
             }
+            self.passed(room);
             // Before anybody hears of it: whoever answers with a new offer must find the place free.
             self.depart(room, number, now);
             for hearer in hearers {
@@ -35,16 +36,27 @@ impl Rooms {
             }
             return Ok(());
         }
-        if hearers.is_empty() {
-            return match is_joined {
-                true => self.store(room, number, body),
-                false => Ok(()),
-            };
+        match (hearers.is_empty(), is_joined) {
+            (true, true) => self.store(room, number, body)?,
+            (true, false) => return Ok(()),
+            (false, _) => {
+                for hearer in hearers {
+                    self.hear(room, hearer, Arc::clone(&body))?;
+                }
+            }
         }
-        for hearer in hearers {
-            self.hear(room, hearer, Arc::clone(&body))?;
-        }
+        self.passed(room);
         Ok(())
+    }
+
+    fn passed(&mut self, room: &str) {
+        let record = self
+            .rooms
+            .get_mut(room)
+            .and_then(|there| there.record.as_mut());
+        if let Some(record) = record {
+            record.passed(1);
+        }
     }
 
     pub(super) fn hear(&mut self, room: &str, number: u64, body: Arc<str>) -> Result<(), Lost> {
