@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::admin::sessions::{Failure, Kind, Later, Sessions, Wish};
 use crate::signal::core::{RoomId, Target};
 use crate::signal::hub::Hub;
-use crate::signal::hub::oversight::{Id, Room};
+use crate::signal::oversight::{Id, Room};
 use crate::turn::core::Traffic;
 use crate::turn::io::{self, Place, Session, SessionId, SessionTable};
 

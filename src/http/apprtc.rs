@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_LENGTH,
-    CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT, VARY,
+    CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT, VARY,
 };
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
@@ -24,7 +24,7 @@ use super::body::Answer;
 use super::origin::Source;
 use super::page::text;
 use super::router::{AppRtcRoute, RoomRoute};
-use super::{Inner, Services, template};
+use super::{Inner, Services, proxy, template};
 use crate::config::settings::IcePolicy;
 use crate::net::clock;
 use crate::signal::apprtc::core::{CAPACITY, Lost, ROOM_MAX, Refusal, is_id};
@@ -75,6 +75,7 @@ where
     );
     // A page elsewhere could take seats in its visitors' names.
     if source == Source::Foreign {
+        unread(head, body).await;
         inner.stats.foreign_origins.fetch_add(1, Ordering::Relaxed);
         return text(StatusCode::FORBIDDEN, "Not for this origin\n");
     }
@@ -251,7 +252,7 @@ fn report(body: &Bytes) -> &'static str {
 }
 
 /// Reads a body of the size of a message.
-async fn read<B>(inner: &Inner, body: B) -> Result<Bytes, Response<Answer>>
+async fn read<B>(inner: &Inner, mut body: B) -> Result<Bytes, Response<Answer>>
 where
     B: Body + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -259,12 +260,24 @@ where
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let whole = Limited::new(body, inner.signaling.max_message).collect();
+    let whole = Limited::new(&mut body, inner.signaling.max_message).collect();
     match tokio::time::timeout(BODY, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(_)) => Err(text(StatusCode::PAYLOAD_TOO_LARGE, "Too large\n")),
+        Ok(Err(_)) => {
+            proxy::swallow(body, false).await;
+            Err(text(StatusCode::PAYLOAD_TOO_LARGE, "Too large\n"))
+        }
         Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "Too slow\n")),
     }
+}
+
+/// Takes a body that makes no difference to the answer, which could be lost otherwise.
+async fn unread<B>(head: &Parts, body: B)
+where
+    B: Body + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    proxy::swallow(body, head.headers.contains_key(EXPECT)).await;
 }
 
 /// How long a message may take to come.

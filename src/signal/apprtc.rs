@@ -13,7 +13,8 @@ pub mod query;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,11 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use self::core::{CLIENT_MAX, Delivery, Limits, Lost, Refusal, Rooms, Size, Told, is_id};
-use self::key::Keys;
-use super::core::ConnectionId;
+use self::key::{Keys, Shown};
+use super::core::{ConnectionId, RoomId, Target};
 use super::dialect::collider::{self, Complaint};
+use super::oversight::{self, Room};
+use super::record::{Account, Numbers, World};
 use crate::config::Secret;
 use crate::config::settings::{self, Auth};
 use crate::net::clock;
@@ -42,6 +45,8 @@ struct Shared {
     /// The clock has to be looked at again.
     sooner: Notify,
     keys: Keys,
+    /// Whether anybody may join.
+    is_open: AtomicBool,
     sockets_so_far: AtomicU64,
     socket_errors: AtomicU64,
 }
@@ -49,7 +54,7 @@ struct Shared {
 #[derive(Debug)]
 struct Desk {
     rooms: Rooms,
-    ears: HashMap<ConnectionId, Ear>,
+    ears: HashMap<ConnectionId, (Ear, SocketAddr)>,
     /// When the clock will be looked at.
     alarm: Option<Instant>,
 }
@@ -65,6 +70,8 @@ pub(super) trait Listener: fmt::Debug + Send + Sync {
     fn replaced(&self);
     /// It is to close once it has heard everything.
     fn done(&self);
+    /// The operator has ended it.
+    fn evicted(&self);
 }
 
 /// What somebody who has joined is given.
@@ -79,39 +86,36 @@ pub struct Joined {
 }
 
 impl AppRtc {
-    /// No rooms yet. The clock runs until the drain begins. `secret` is for keys of the ICE
-    /// configuration.
-    pub fn start(settings: &settings::Signaling, secret: &Secret, drain: &Drain) -> Self {
-        let limits = Limits {
-            max_rooms: settings.max_rooms,
-            stored: Size {
-                messages: STORED_MESSAGES,
-                bytes: STORED_BYTES,
-            },
-            waiting: Size {
-                messages: WAITING_MESSAGES,
-                bytes: settings.max_message.saturating_mul(WAITING_LARGE),
-            },
-            total: ALL_STORED,
-            squeezed: STORED_SPARE,
-            grace: GRACE,
-            arrival: ARRIVAL,
-            // With tokens, whoever comes in must have shown one.
-            open: settings.open_collider && settings.auth == Auth::Open,
-        };
+    /// No rooms yet, and numbers from a `random` one on. The clock runs until the drain begins.
+    /// `secret` is for keys of the ICE configuration.
+    pub fn start(
+        settings: &settings::Signaling,
+        secret: &Secret,
+        random: u64,
+        drain: &Drain,
+    ) -> Self {
+        let numbers = Numbers::new(World::AppRtc, random);
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk {
-                rooms: Rooms::new(limits),
+                rooms: Rooms::new(limits(settings), numbers),
                 ears: HashMap::new(),
                 alarm: None,
             }),
             sooner: Notify::new(),
             keys: Keys::new(secret),
+            is_open: AtomicBool::new(settings.auth == Auth::Open),
             sockets_so_far: AtomicU64::new(0),
             socket_errors: AtomicU64::new(0),
         });
         drain.spawn(run(Arc::clone(&shared), drain.clone()));
         Self { shared }
+    }
+
+    /// Other settings, for whoever comes from now on. Who has a place keeps it.
+    pub(super) fn apply(&self, settings: &settings::Signaling) {
+        let is_open = settings.auth == Auth::Open;
+        self.shared.is_open.store(is_open, Ordering::Relaxed);
+        self.shared.with(|rooms| rooms.limit(limits(settings)));
     }
 
     /// Joins a room under a new id.
@@ -151,7 +155,9 @@ impl AppRtc {
 
     /// A client is done.
     pub fn delete(&self, room: &str, client: &str) {
-        self.shared.with(|rooms| rooms.handle_delete(room, client));
+        let now = clock::now();
+        self.shared
+            .with(|rooms| rooms.handle_delete(room, client, now));
     }
 
     /// How many clients are in a room.
@@ -164,6 +170,21 @@ impl AppRtc {
         self.shared.desk().rooms.calls()
     }
 
+    /// The first `limit` rooms after `after`.
+    pub(super) fn rooms(&self, after: Option<RoomId>, limit: usize) -> Vec<Room> {
+        let now = clock::now();
+        let desk = self.shared.desk();
+        let address = |socket| Some(desk.ears.get(&socket)?.1);
+        let views = desk.rooms.views(after, limit, now).into_iter();
+        views.map(|view| Room::seen(view, address)).collect()
+    }
+
+    /// Ends a room, or the part of one client in it. False: there is none of that name.
+    pub(super) fn evict(&self, target: Target) -> bool {
+        let now = clock::now();
+        self.shared.with(|rooms| rooms.handle_eviction(target, now))
+    }
+
     /// The key with which a client of this room asks for its ICE configuration.
     pub fn key_of(&self, room: &str, client: &str) -> String {
         key::of_client(room, client)
@@ -171,7 +192,8 @@ impl AppRtc {
 
     /// A key for somebody who has not joined yet, good for some minutes.
     pub fn passing_key(&self) -> String {
-        self.shared.keys.passing(clock::unix_time())
+        let shown = self.shared.shown();
+        self.shared.keys.passing(shown, clock::unix_time())
     }
 
     /// Whose key this is, if it is anybody's: what their credential shall be called.
@@ -183,7 +205,8 @@ impl AppRtc {
                 is_joined.then(|| vec![room])
             }
             None => {
-                let is_good = self.shared.keys.is_passing(key, clock::unix_time());
+                let (shown, now) = (self.shared.shown(), clock::unix_time());
+                let is_good = self.shared.keys.is_passing(key, shown, now);
                 is_good.then(Vec::new)
             }
         }
@@ -209,18 +232,18 @@ impl AppRtc {
         self.shared.socket_errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A socket says whose it is.
+    /// A socket, whose client has this address, says whose it is.
     pub(super) fn register(
         &self,
         socket: ConnectionId,
-        ear: Ear,
+        (ear, address): (Ear, SocketAddr),
         room: &str,
         client: &str,
     ) -> Result<Registration, Complaint> {
         let now = clock::now();
         self.shared.act(|desk| {
             // What has waited for it is delivered with the answer.
-            desk.ears.insert(socket, ear);
+            desk.ears.insert(socket, (ear, address));
             let done = desk.rooms.handle_register(socket, room, client, now);
             if done.is_err() {
                 desk.ears.remove(&socket);
@@ -291,10 +314,23 @@ impl Shared {
         };
         if is_sooner {
             desk.alarm = next;
-            drop(desk);
             self.sooner.notify_one();
         }
+        let ended: Vec<Account> = std::iter::from_fn(|| desk.rooms.poll_ended()).collect();
+        // Whoever writes the log may have to wait.
+        drop(desk);
+        for account in &ended {
+            oversight::say(&account.into());
+        }
         done
+    }
+
+    /// What somebody has to show now to be given a key.
+    fn shown(&self) -> Shown {
+        match self.is_open.load(Ordering::Relaxed) {
+            true => Shown::Nothing,
+            false => Shown::Token,
+        }
     }
 
     /// Nothing that is done under the lock can be left half done.
@@ -306,7 +342,7 @@ impl Shared {
 impl Desk {
     fn deliver(&mut self) {
         while let Some(Delivery { to, what }) = self.rooms.poll_delivery() {
-            let Some(ear) = self.ears.get(&to) else {
+            let Some((ear, _)) = self.ears.get(&to) else {
                 continue;
             };
             match what {
@@ -317,8 +353,29 @@ impl Desk {
                 }
                 Told::Replaced => ear.replaced(),
                 Told::Removed => ear.done(),
+                Told::Evicted => ear.evicted(),
             }
         }
+    }
+}
+
+fn limits(settings: &settings::Signaling) -> Limits {
+    Limits {
+        max_rooms: settings.max_rooms,
+        stored: Size {
+            messages: STORED_MESSAGES,
+            bytes: STORED_BYTES,
+        },
+        waiting: Size {
+            messages: WAITING_MESSAGES,
+            bytes: settings.max_message.saturating_mul(WAITING_LARGE),
+        },
+        total: ALL_STORED,
+        squeezed: STORED_SPARE,
+        grace: GRACE,
+        arrival: ARRIVAL,
+        // With tokens, whoever comes in must have shown one.
+        open: settings.open_collider && settings.auth == Auth::Open,
     }
 }
 
@@ -328,7 +385,7 @@ async fn run(shared: Arc<Shared>, drain: Drain) {
         let alarm = shared.desk().alarm;
         tokio::select! {
             // Whoever loses its socket from now on has not left.
-            () = drain.begun() => return,
+            () = drain.begun() => return shared.with(|rooms| rooms.end_all(clock::now())),
             () = shared.sooner.notified() => {}
             () = until(alarm) => {
                 let now = clock::now();

@@ -7,6 +7,7 @@
 pub mod core;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,11 @@ use self::core::Letter;
 use self::core::lobby::{self, Lobbies};
 use self::core::peerjs::{self, Realm};
 use self::core::topics::{self, Topics};
-use super::core::ConnectionId;
+use super::core::{ConnectionId, RoomId, Target};
 use super::frame::Text;
 use super::hub::{Cut, Item, Outbox};
+use super::oversight::{self, Room};
+use super::record::{Account, Numbers, World};
 use crate::config::settings;
 use crate::net::clock;
 use crate::shutdown::Drain;
@@ -42,20 +45,36 @@ pub(super) struct Desk {
     pub(super) realm: Realm,
     pub(super) topics: Topics,
     pub(super) lobbies: Lobbies,
-    outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    known: HashMap<ConnectionId, Known>,
     /// When the clock will be looked at.
     alarm: Option<Instant>,
 }
 
+/// A connection.
+#[derive(Debug)]
+struct Known {
+    outbox: Arc<Outbox>,
+    client: SocketAddr,
+}
+
+/// How many clients a world has, and how many rooms, or what comes closest to them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count {
+    pub(super) world: World,
+    pub(super) clients: usize,
+    pub(super) rooms: usize,
+}
+
 impl Guests {
-    /// Empty worlds. The clock runs until the drain begins.
-    pub(super) fn start(settings: &settings::Signaling, drain: &Drain) -> Self {
+    /// Empty worlds, whose numbers begin at a `random` one. The clock runs until the drain begins.
+    pub(super) fn start(settings: &settings::Signaling, random: u64, drain: &Drain) -> Self {
+        let numbers = |world| Numbers::new(world, random);
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk {
-                realm: Realm::new(realm(settings)),
-                topics: Topics::new(topics(settings)),
-                lobbies: Lobbies::new(lobbies(settings)),
-                outboxes: HashMap::new(),
+                realm: Realm::new(realm(settings), numbers(World::PeerJs)),
+                topics: Topics::new(topics(settings), numbers(World::Topics)),
+                lobbies: Lobbies::new(lobbies(settings), numbers(World::Lobby)),
+                known: HashMap::new(),
                 alarm: None,
             }),
             sooner: Notify::new(),
@@ -72,13 +91,82 @@ impl Guests {
         desk.lobbies.limit(lobbies(settings));
     }
 
-    /// Makes a connection known. It is no more when what is returned is dropped.
-    pub(super) fn welcome(&self, connection: ConnectionId, outbox: Arc<Outbox>) -> Place {
-        self.shared.desk().outboxes.insert(connection, outbox);
+    /// Makes a connection of `client` known. It is no more when what is returned is dropped.
+    pub(super) fn welcome(
+        &self,
+        connection: ConnectionId,
+        outbox: Arc<Outbox>,
+        client: SocketAddr,
+    ) -> Place {
+        let known = Known { outbox, client };
+        self.shared.desk().known.insert(connection, known);
         Place {
             guests: self.clone(),
             connection,
         }
+    }
+}
+
+impl Guests {
+    /// How many pairs of clients are in a call, and topics have two subscribers.
+    pub(super) fn calls(&self) -> usize {
+        let desk = self.shared.desk();
+        desk.realm.calls().calls() + desk.topics.calls() + desk.lobbies.calls().calls()
+    }
+
+    /// How many there are of everything.
+    pub(super) fn counts(&self) -> [Count; 3] {
+        let desk = self.shared.desk();
+        let count = |world, clients, rooms| Count {
+            world,
+            clients,
+            rooms,
+        };
+        let Desk {
+            realm,
+            topics,
+            lobbies,
+            ..
+        } = &*desk;
+        [
+            count(World::PeerJs, realm.clients(), realm.calls().calls()),
+            count(World::Topics, topics.clients(), topics.topics()),
+            count(World::Lobby, lobbies.people(), lobbies.calls().calls()),
+        ]
+    }
+
+    /// The first `limit` rooms after `after` of each world.
+    pub(super) fn rooms(&self, after: Option<RoomId>, limit: usize) -> Vec<Room> {
+        let now = clock::now();
+        let mut desk = self.shared.desk();
+        desk.set_time(now);
+        let views = [
+            desk.realm.calls().views(after, limit),
+            desk.topics.views(after, limit),
+            desk.lobbies.calls().views(after, limit),
+        ];
+        let address = |connection| Some(desk.known.get(&connection)?.client);
+        let views = views.into_iter().flatten();
+        views.map(|view| Room::seen(view, address)).collect()
+    }
+
+    /// Ends the connections of those who are meant. False: nobody is.
+    pub(super) fn evict(&self, target: Target) -> bool {
+        self.shared.act(|desk, out| {
+            let meant = [
+                desk.realm.calls().find(target),
+                desk.topics.find(target),
+                desk.lobbies.calls().find(target),
+            ];
+            let meant = meant.concat();
+            for connection in &meant {
+                if let Some(known) = desk.known.remove(connection) {
+                    known.outbox.cut(Cut::Evicted);
+                }
+                desk.leave(*connection, out);
+            }
+            !meant.is_empty()
+        })
     }
 }
 
@@ -103,17 +191,17 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.act(|desk, connection, out| {
-            desk.outboxes.remove(&connection);
-            desk.realm.handle_leave(connection);
-            desk.topics.handle_leave(connection);
-            desk.lobbies.handle_leave(connection, out);
+            desk.known.remove(&connection);
+            desk.leave(connection, out);
         });
     }
 }
 
 impl Shared {
     fn act<T>(&self, act: impl FnOnce(&mut Desk, &mut Vec<Letter>) -> T) -> T {
+        let now = clock::now();
         let mut desk = self.desk();
+        desk.set_time(now);
         let mut out = Vec::new();
         let done = act(&mut desk, &mut out);
         for letter in out {
@@ -125,6 +213,12 @@ impl Shared {
             desk.alarm = due;
             self.sooner.notify_one();
         }
+        let ended = desk.ended();
+        // Whoever writes the log may have to wait.
+        drop(desk);
+        for account in &ended {
+            oversight::say(&account.into());
+        }
         done
     }
 
@@ -135,21 +229,50 @@ impl Shared {
 }
 
 impl Desk {
+    fn set_time(&mut self, now: Instant) {
+        self.realm.calls_mut().set_time(now);
+        self.topics.set_time(now);
+        self.lobbies.calls_mut().set_time(now);
+    }
+
+    fn leave(&mut self, connection: ConnectionId, out: &mut Vec<Letter>) {
+        self.realm.handle_leave(connection);
+        self.topics.handle_leave(connection);
+        self.lobbies.handle_leave(connection, out);
+    }
+
+    /// What is over and has not been told of.
+    fn ended(&mut self) -> Vec<Account> {
+        let next = || {
+            let calls = self.realm.calls_mut().poll_ended();
+            let topics = || self.topics.poll_ended();
+            let calls = calls.or_else(topics);
+            calls.or_else(|| self.lobbies.calls_mut().poll_ended())
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    fn end_all(&mut self) {
+        self.realm.calls_mut().end_all();
+        self.topics.end_all();
+        self.lobbies.calls_mut().end_all();
+    }
+
     fn deliver(&self, letter: Letter) {
         match letter {
             Letter::Text(to, text) => {
                 // Those who hear it share its bytes.
                 let text = Text::from(text);
                 for connection in to {
-                    if let Some(outbox) = self.outboxes.get(&connection) {
+                    if let Some(known) = self.known.get(&connection) {
                         // If it runs over, that has woken its session, which will disconnect.
-                        let _ = outbox.push(Item::Text(text.clone()));
+                        let _ = known.outbox.push(Item::Text(text.clone()));
                     }
                 }
             }
             Letter::Replaced(connection) => {
-                if let Some(outbox) = self.outboxes.get(&connection) {
-                    outbox.cut(Cut::Superseded);
+                if let Some(known) = self.known.get(&connection) {
+                    known.outbox.cut(Cut::Superseded);
                 }
             }
         }
@@ -160,7 +283,7 @@ async fn run(shared: Arc<Shared>, drain: Drain) {
     loop {
         let alarm = shared.desk().alarm;
         tokio::select! {
-            () = drain.begun() => return,
+            () = drain.begun() => return shared.act(|desk, _| desk.end_all()),
             () = shared.sooner.notified() => {}
             () = until(alarm) => {
                 let now = clock::now();

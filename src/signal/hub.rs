@@ -24,7 +24,7 @@ use super::core::{
 };
 use super::frame::Text;
 use super::guests::Guests;
-use super::reception::Reception;
+use super::reception::{self, Reception};
 use super::stats::Stats;
 use crate::config::settings;
 use crate::limit::PrefixLimiter;
@@ -62,7 +62,7 @@ impl Hub {
     /// No rooms yet. The task ends when the drain has begun and the last session is gone.
     pub fn start(settings: &settings::Signaling, reception: Reception, drain: &Drain) -> Self {
         let stats = Arc::new(Stats::default());
-        let apprtc = AppRtc::start(settings, reception.secret(), drain);
+        let apprtc = AppRtc::start(settings, reception.secret(), reception::random(), drain);
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk::new(limits(settings), Arc::clone(&stats))),
             stirred: Notify::new(),
@@ -70,7 +70,7 @@ impl Hub {
             settings: ArcSwap::from_pointee(settings.clone()),
             reception: ArcSwap::from_pointee(reception),
             apprtc,
-            guests: Guests::start(settings, drain),
+            guests: Guests::start(settings, reception::random(), drain),
             stats,
             pool: Arc::new(Pool::new(ALL_OUTBOXES)),
             networks: Mutex::new(networks(settings)),
@@ -97,6 +97,7 @@ impl Hub {
             .networks
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = networks(settings);
+        shared.apprtc.apply(settings);
         shared.guests.apply(settings);
         shared.act(|desk| desk.rooms.limit(limits(settings)));
     }
@@ -127,9 +128,12 @@ impl Hub {
         &self.shared.guests
     }
 
-    /// How many rooms have two people or more in them who are not on their way elsewhere.
+    /// How many rooms have two people or more in them who are not on their way elsewhere, and what
+    /// comes closest to it in dialects without rooms.
     pub fn calls(&self) -> usize {
-        self.shared.desk().rooms.calls() + self.shared.apprtc.calls()
+        let shared = &self.shared;
+        let calls = shared.desk().rooms.calls();
+        calls + shared.apprtc.calls() + shared.guests.calls()
     }
 
     /// Makes a connection of `client` known, so that it can be told things. `resumes`: it can take

@@ -1,6 +1,7 @@
 //! Signaling's counters as metric families.
 
 use super::core::Refusal;
+use super::guests::Count;
 use super::hub::Hub;
 use super::outcome::Outcome;
 use crate::telemetry::metrics::{Page, Source};
@@ -83,6 +84,25 @@ impl Source for Hub {
             "Ways that calls found or did not find, one report a side, as our pages tell.",
             outcomes.iter().map(|(labels, count)| (&labels[..], *count)),
         );
+        let counts = self.guests().counts();
+        let labelled = |of: fn(&Count) -> usize| {
+            counts.map(|count| ([("dialect", count.world.dialect())], of(&count) as f64))
+        };
+        for (name, help, samples) in [
+            (
+                "signaling_guests",
+                "Clients of the further dialects.",
+                labelled(|count| count.clients),
+            ),
+            (
+                "signaling_guest_rooms",
+                "Calls of PeerJS's and flutter's clients, and y-webrtc's topics.",
+                labelled(|count| count.rooms),
+            ),
+        ] {
+            let samples = samples.iter().map(|(labels, value)| (&labels[..], *value));
+            page.gauges(name, help, samples);
+        }
         self.apprtc().collect(page);
     }
 }

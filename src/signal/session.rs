@@ -429,7 +429,10 @@ where
                 return connection.outbox().push(reply).map_err(|_| End::TooSlow);
             }
             Request::Ask(ask) => return self.ask(ask, &text),
-            Request::Collider(command) => return self.apprtc.obey(command, connection, self.hub),
+            Request::Collider(command) => {
+                let client = self.visitor.peer;
+                return self.apprtc.obey(command, connection, client, self.hub);
+            }
             Request::Speaks(_) | Request::Nothing => {}
         }
         Ok(())

@@ -87,3 +87,13 @@ async fn joins_and_messages_of_one_network_are_limited() {
         assert_eq!(reply.header("retry-after"), Some("1"));
     }
 }
+
+#[tokio::test]
+async fn a_message_of_which_each_byte_needs_an_escape_ends_nobody() {
+    let server = Server::start().await;
+    let (person, _one, _, mut other) = server.pair("r").await;
+    let large = "\u{1}".repeat(64 * 1024);
+    assert_eq!(server.message(&person, &large).await, "SUCCESS");
+    assert_eq!(other.hears().await, large);
+    other.fence().await;
+}

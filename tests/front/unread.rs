@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::door::{Door, within};
 
@@ -35,6 +36,53 @@ async fn many_bodies_that_nobody_wants_do_not_end_a_connection_of_http2() {
         answers.insert(answered.status().as_u16());
     }
     assert_eq!(Vec::from_iter(answers), [200, 403, 405]);
+}
+
+#[tokio::test]
+async fn what_apprtc_refuses_is_read_so_that_its_client_hears_why_and_may_ask_again() {
+    let door = Door::open().await;
+    for (request, length, expected) in [
+        ("POST /join/r", 12, "403 Forbidden"),
+        ("POST /message/r/c", 60, "403 Forbidden"),
+        ("POST /collider/r/c", 80, "413 Payload Too Large"),
+        ("POST /collider/somewhere", 12, "500 Internal Server Error"),
+        ("PUT /collider/r/c", 12, "200 OK"),
+        ("DELETE /collider/r/c", 12, "200 OK"),
+    ] {
+        let mut stream = door.tls(&["http/1.1"]).await;
+        let body = vec![b'x'; length * 1024];
+        for _ in 0..3 {
+            let head = format!(
+                "{request} HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n\
+                 Content-Length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&body).await.unwrap();
+            let mut answer = Vec::new();
+            while !is_whole(&answer) {
+                let read = within(stream.read_buf(&mut answer)).await.unwrap();
+                assert_ne!(read, 0, "{request}");
+            }
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {expected}\r\n")),
+                "{request}: {answer}"
+            );
+        }
+    }
+}
+
+/// Whether an answer has as many bytes as it says.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+        let length = head.to_ascii_lowercase();
+        let length = length
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        length.is_some_and(|length| length == body.len().to_string())
+    })
 }
 
 /// A body whose bytes come a moment after its header.

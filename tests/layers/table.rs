@@ -29,6 +29,7 @@ const TABLE: &[Row] = &[
     module(0, "signal::access", &["signal::core"]),
     module(0, "signal::frame", &[]),
     module(0, "signal::outcome", &[]),
+    module(0, "signal::record", &["signal::core"]),
     module(
         0,
         "signal::dialect",
@@ -37,7 +38,7 @@ const TABLE: &[Row] = &[
     module(
         0,
         "signal::apprtc::core",
-        &["signal::core", "signal::dialect"],
+        &["signal::core", "signal::dialect", "signal::record"],
     ),
     module(0, "signal::apprtc::key", &["signal::apprtc::core"]),
     module(0, "signal::apprtc::params", &["signal::apprtc::query"]),
@@ -45,7 +46,7 @@ const TABLE: &[Row] = &[
     module(
         0,
         "signal::guests::core",
-        &["signal::core", "signal::dialect"],
+        &["signal::core", "signal::dialect", "signal::record"],
     ),
     module(0, "signal::stats", &["signal::core", "signal::outcome"]),
     module(0, "signal::ticket", &["signal::core"]),
@@ -88,11 +89,16 @@ const TABLE: &[Row] = &[
     module(2, "fuzzing", &[]),
     module(2, "turn::io", &[]),
     module(2, "signal", &[]),
-    module(2, "signal::guests", &["signal::hub"]),
+    module(2, "signal::guests", &["signal::hub", "signal::oversight"]),
     module(
         2,
         "signal::hub",
-        &["signal::apprtc", "signal::guests", "signal::reception"],
+        &[
+            "signal::apprtc",
+            "signal::guests",
+            "signal::oversight",
+            "signal::reception",
+        ],
     ),
     module(2, "signal::keyring", &[]),
     module(2, "signal::reception", &["signal::keyring"]),
@@ -106,8 +112,9 @@ const TABLE: &[Row] = &[
             "signal::reception",
         ],
     ),
-    module(2, "signal::metrics", &["signal::hub"]),
-    module(2, "signal::apprtc", &[]),
+    module(2, "signal::metrics", &["signal::guests", "signal::hub"]),
+    module(2, "signal::apprtc", &["signal::oversight"]),
+    module(2, "signal::oversight", &[]),
     module(
         2,
         "http",

@@ -142,8 +142,13 @@ impl Site {
 
     /// A course client over wss.
     pub(crate) fn course(&self) -> Course {
-        let tls = self.tls();
-        let (socket, _) = tungstenite::client("wss://localhost/ws", tls).unwrap();
+        self.client_at("/ws")
+    }
+
+    /// A client over wss that asks for this path.
+    pub(crate) fn client_at(&self, path: &str) -> Course {
+        let url = format!("wss://localhost{path}");
+        let (socket, _) = tungstenite::client(url, self.tls()).unwrap();
         Course { socket }
     }
 
@@ -288,6 +293,19 @@ impl Course {
         loop {
             if let Message::Text(text) = self.socket.read()? {
                 return Ok(text.to_string());
+            }
+        }
+    }
+}
+
+impl Course {
+    /// The code with which the server ends the connection.
+    pub(crate) fn closed(&mut self) -> u16 {
+        loop {
+            match self.socket.read().unwrap() {
+                Message::Close(Some(frame)) => return frame.code.into(),
+                Message::Close(None) => panic!("without a code"),
+                _ => {}
             }
         }
     }

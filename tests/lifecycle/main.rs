@@ -10,6 +10,7 @@
 #[path = "../turn/client.rs"]
 #[allow(dead_code, reason = "what it can do is for the tests of TURN")]
 mod client;
+mod dialects;
 mod disk;
 mod drain;
 mod hand_over;

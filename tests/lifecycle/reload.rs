@@ -30,8 +30,19 @@ fn may_allocate(site: &Site, user: &str, password: &str) -> bool {
 
 /// What a page is told.
 fn fetch(site: &Site, path: &str) -> String {
+    ask(site, path, &[])
+}
+
+/// What somebody who posts nothing is told.
+fn post(site: &Site, path: &str) -> serde_json::Value {
+    serde_json::from_str(&ask(site, path, &["--data", ""])).unwrap()
+}
+
+fn ask(site: &Site, path: &str, arguments: &[&str]) -> String {
     let output = Command::new("curl")
-        .args(["-sk", "--max-time", "20", "--resolve"])
+        .args(["-sk", "--max-time", "20"])
+        .args(arguments)
+        .arg("--resolve")
         .arg(format!("call.example:{}:127.0.0.1", site.https))
         .arg(format!("https://call.example:{}{path}", site.https))
         .output()
@@ -156,6 +167,67 @@ fn pages_names_and_limits_follow_the_file() {
             site.status()["signaling"]["members"].as_u64() > Some(number as u64)
         });
     }
+}
+
+/// What Collider says to somebody who has not joined.
+fn stranger(site: &Site, room: &str) -> String {
+    let mut socket = site.course();
+    socket.say(&format!(
+        r#"{{"cmd":"register","roomid":"{room}","clientid":"stranger"}}"#
+    ));
+    socket.say(r#"{"cmd":"fence"}"#);
+    let heard: serde_json::Value = serde_json::from_str(&socket.hears().unwrap()).unwrap();
+    heard["error"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn who_may_come_into_apprtcs_rooms_and_into_how_many_follows_the_file() {
+    let site = Site::new("apprtc", TOP, "[signaling]\nopen_collider = true\n");
+    let process = site.start();
+    let welcome = "Invalid message: unexpected 'cmd'";
+    let unknown = "Invalid register request: no client of this room";
+    assert_eq!(stranger(&site, "a"), welcome);
+    let key = post(&site, "/join/one")["params"]["ice_server_url"].clone();
+    assert!(key.as_str().unwrap().len() > 40);
+    let passing = fetch(&site, "/params");
+    let passing: serde_json::Value = serde_json::from_str(&passing).unwrap();
+    let passing = passing["ice_server_url"].as_str().unwrap().to_owned();
+    let (_, path) = passing.split_once("/v1alpha").unwrap();
+    let path = format!("/v1alpha{path}");
+    assert!(fetch(&site, &path).contains("credential"));
+
+    site.configure(TOP, "[signaling]\nmax_rooms = 1\n");
+    process.signal("-HUP");
+    process.says("changed: signaling.open_collider: true -> false");
+    assert!(stranger(&site, "b").starts_with(unknown));
+    assert_eq!(post(&site, "/join/two")["result"], "ERROR");
+    assert_eq!(
+        post(&site, "/join/one")["result"],
+        "SUCCESS",
+        "that one is there"
+    );
+
+    site.configure(TOP, "[signaling]\nopen_collider = true\n");
+    process.signal("-HUP");
+    process.says("changed: signaling.open_collider: false -> true");
+    assert_eq!(stranger(&site, "c"), welcome);
+
+    // The worst that could be forgotten.
+    std::fs::write(
+        site.directory.join("key"),
+        "a key of at least thirty-two bytes",
+    )
+    .unwrap();
+    let strict = "[signaling]\nopen_collider = true\nauth = 'token'\ntoken_keys = ['key']\n";
+    site.configure(TOP, strict);
+    process.signal("-HUP");
+    process.says("changed: signaling.auth");
+    assert!(stranger(&site, "d").starts_with(unknown));
+    assert_eq!(post(&site, "/join/three")["result"], "ERROR");
+    assert!(
+        !fetch(&site, &path).contains("credential"),
+        "a key that anybody got"
+    );
 }
 
 #[test]

@@ -205,6 +205,36 @@ async fn each_further_dialect_brings_its_token_and_is_told_what_is_wrong_with_it
 }
 
 #[tokio::test]
+async fn who_came_when_anybody_could_subscribes_to_nothing_new_without_a_token() {
+    let key = KeyFile::new(SECRET);
+    let server = Server::start(settings()).await;
+    let subscribe = |topic: &str| json!({"type": "subscribe", "topics": [topic]});
+    let good = token(json!({"room": "diary"}), SECRET);
+    let mut client = Client::at_path(server.address, "/y").await;
+    let mut other = Client::at_path(server.address, &format!("/y?token={good}")).await;
+    for client in [&mut client, &mut other] {
+        client.say_json(subscribe("doc")).await;
+        client.say_json(json!({"type": "ping"})).await;
+        client.hears(json!({"type": "pong"})).await;
+    }
+    server.apply(&key.settings()).await;
+    client.say_json(subscribe("diary")).await;
+    let reason = "a token is needed to join";
+    let refused =
+        |topic: &str, reason: &str| json!({"type": "error", "topic": topic, "reason": reason});
+    client.hears(refused("diary", reason)).await;
+    other.say_json(subscribe("diary")).await;
+    other.say_json(subscribe("secrets")).await;
+    other
+        .hears(refused("secrets", "the token is for another room"))
+        .await;
+    // What they have they keep.
+    let published = json!({"type": "publish", "topic": "doc", "data": 1});
+    client.say_json(published).await;
+    assert_eq!(other.hears_json().await["clients"], 2);
+}
+
+#[tokio::test]
 async fn keys_change_without_a_restart_and_a_broken_file_changes_nothing() {
     let key = KeyFile::new(SECRET);
     let server = Server::start(key.settings()).await;

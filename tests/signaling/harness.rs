@@ -130,6 +130,16 @@ impl Server {
         }
     }
 
+    /// Gives it other settings, as a changed file does.
+    pub(crate) async fn apply(&self, settings: &settings::Signaling) {
+        let keyring = match &settings.auth {
+            Auth::Open => None,
+            Auth::Token(files) => Some(Arc::new(Keyring::open(files).unwrap())),
+        };
+        let reception = reception(settings, Duration::from_secs(12 * 3600), keyring);
+        self.hub.apply(settings, reception);
+    }
+
     pub(crate) async fn client(&self) -> Client {
         Client::at(self.address).await
     }

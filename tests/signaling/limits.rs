@@ -2,6 +2,7 @@
 
 use callbox::config::settings;
 use futures_util::SinkExt as _;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -174,4 +175,24 @@ async fn the_server_closes_the_connection_after_the_handshake_of_closing() {
         .expect("closed in time")
         .unwrap();
     assert!(rest.is_empty(), "{rest:?}");
+}
+
+#[tokio::test]
+async fn what_is_larger_than_was_allowed_when_its_receiver_came_reaches_it() {
+    let server = Server::start(settings()).await;
+    let (mut first, _second) = server.pair("123").await;
+    server
+        .apply(&settings::Signaling {
+            max_message: 1 << 20,
+            room_capacity: 3.try_into().unwrap(),
+            ..settings()
+        })
+        .await;
+    let mut third = server.client().await;
+    third.join("123", "c").await;
+    first.hears_cmd("new-peer", "c").await;
+    let msg = "x".repeat(900_000);
+    let offer = json!({"cmd": "offer", "roomId": "123", "uid": "c", "remoteUid": "a", "msg": msg});
+    third.say_json(offer.clone()).await;
+    first.hears(offer).await;
 }

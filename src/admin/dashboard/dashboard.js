@@ -85,6 +85,11 @@ function total(samples, name, labels = {}) {
   return sum;
 }
 
+/** The sum of several families. */
+function all(samples, names) {
+  return names.reduce((sum, name) => sum + total(samples, name), 0);
+}
+
 /** Bits a second between the last two rounds. */
 function rate(name, labels) {
   const [before, after] = rounds.slice(-2);
@@ -162,8 +167,8 @@ function showNumbers(samples) {
   const ports = total(samples, 'callbox_turn_relay_ports');
   facts($('now'), [
     ['calls', total(samples, 'callbox_turn_allocations')],
-    ['roomCount', total(samples, 'callbox_signaling_rooms')],
-    ['people', total(samples, 'callbox_signaling_members')],
+    ['roomCount', all(samples, ['callbox_signaling_rooms', 'callbox_apprtc_rooms', 'callbox_signaling_guest_rooms'])],
+    ['people', all(samples, ['callbox_signaling_members', 'callbox_apprtc_clients', 'callbox_signaling_guests'])],
     ['sockets', total(samples, 'callbox_signaling_connections')],
     ['ports', `${total(samples, 'callbox_turn_relay_ports_free', { family: 'ipv4' })} / ${ports}`],
     ['tcp', total(samples, 'callbox_front_connections_total')],

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use hyper::body::Body;
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 
-use super::{as_json, busy, for_everybody, is_admitted, read};
+use super::{as_json, busy, for_everybody, is_admitted, read, unread};
 use crate::http::Services;
 use crate::http::body::Answer;
 use crate::http::page::text;
@@ -30,6 +31,13 @@ where
 {
     let inner = &*services.inner;
     let rooms = inner.hub.apprtc();
+    let body = match (&route, &head.method) {
+        (ColliderRoute::Client(..), &Method::POST) => read(inner, body).await,
+        _ => {
+            unread(head, body).await;
+            Ok(Bytes::new())
+        }
+    };
     let mut response = match (route, &head.method) {
         (ColliderRoute::Status, &Method::GET | &Method::HEAD) => as_json(&status(services)),
         (ColliderRoute::Client(room, client), &Method::DELETE) => {
@@ -37,7 +45,7 @@ where
             text(StatusCode::OK, "OK\n")
         }
         (ColliderRoute::Client(room, client), &Method::POST) => {
-            match (is_admitted(inner, peer), read(inner, body).await) {
+            match (is_admitted(inner, peer), body) {
                 (false, _) => busy("Too many messages\n"),
                 (true, Err(refusal)) => refusal,
                 (true, Ok(body)) => post(services, &room, &client, &body),

@@ -4,6 +4,7 @@
 //! Each has a world of its own, since none has rooms as [`crate::signal::core`] knows them: PeerJS has
 //! one set of ids, y-webrtc topics of which a client has several, flutter-webrtc-demo a list of everybody.
 
+pub mod calls;
 pub mod lobby;
 pub mod peerjs;
 pub mod topics;

@@ -119,7 +119,10 @@ impl Outbox {
         } else {
             self.limits.bytes
         };
-        if state.items.len() >= self.limits.items || bytes > most {
+        // Whoever has read everything is given one thing, however large: messages may have become
+        // larger since it came.
+        let is_too_much = bytes > most && !state.items.is_empty();
+        if state.items.len() >= self.limits.items || is_too_much {
             state.items = VecDeque::new();
             self.pool.give_back(std::mem::take(&mut state.bytes));
             Self::end(state, Cut::TooSlow);
@@ -285,6 +288,15 @@ mod tests {
         }
         outbox.push(text(100)).unwrap();
         assert_eq!(outbox.push(text(101)), Err(Overflow));
+    }
+
+    #[test]
+    fn an_empty_queue_takes_one_item_of_any_size() {
+        let outbox = outbox(4, 1000);
+        outbox.push(text(5000)).unwrap();
+        assert_eq!(take(&outbox), Poll::Ready(Ok(5000)));
+        outbox.push(text(5000)).unwrap();
+        assert_eq!(outbox.push(text(1)), Err(Overflow));
     }
 
     #[test]

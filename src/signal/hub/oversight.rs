@@ -1,90 +1,32 @@
-//! The rooms for whoever runs the appliance: seen and ended from outside, and a line in the log
-//! when one is over.
-
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+//! All rooms for whoever runs the appliance: seen and ended from outside, and a line in the log when
+//! one is over.
 
 use super::desk::{Desk, Known};
 use super::{Cut, Hub};
-use crate::signal::core::{Door, RoomId, RoomName, SeatId, Spoken, Story, Target, View};
+use crate::signal::core::{Door, RoomId, RoomName, Spoken, Story, Target, View};
 use crate::signal::dialect::native::NAMESPACE;
+use crate::signal::oversight::{self, Ended, Member, Room};
 use crate::telemetry::log::{self, Client};
 
-/// Not the name of a room or a seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the name of a room or a member")]
-pub struct NotAnId;
-
-/// Names a room, or a member of one, among all that this process ever has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id(pub Target);
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Target::Room(id) => write!(f, "r{:016x}", id.number()),
-            Target::Seat(id) => write!(f, "m{:016x}", id.number()),
-        }
-    }
-}
-
-impl FromStr for Id {
-    type Err = NotAnId;
-
-    fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let (kind, digits) = text.split_at_checked(1).ok_or(NotAnId)?;
-        let plain = digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let number = u64::from_str_radix(digits, 16).map_err(|_| NotAnId)?;
-        match (kind, plain) {
-            ("r", true) => Ok(Self(Target::Room(RoomId::new(number)))),
-            ("m", true) => Ok(Self(Target::Seat(SeatId::new(number)))),
-            _ => Err(NotAnId),
-        }
-    }
-}
-
-/// A room at one moment.
-#[derive(Clone, Debug)]
-pub struct Room {
-    /// Which one.
-    pub id: RoomId,
-    /// What its members speak.
-    pub dialect: &'static str,
-    /// How they call it, unless the log keeps that to itself.
-    pub name: Option<String>,
-    /// How long it has had members.
-    pub age: Duration,
-    /// Most members at a time.
-    pub most: usize,
-    /// Messages passed on in it.
-    pub messages: u64,
-    /// Whether it is closed to newcomers.
-    pub locked: bool,
-    /// Who is in it.
-    pub members: Vec<Member>,
-}
-
-/// A member at one moment.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its seat.
-    pub id: SeatId,
-    /// What it calls itself, unless the log keeps that to itself.
-    pub name: Option<String>,
-    /// Its address as the log shows it; `None`: it is away, and its seat is kept.
-    pub client: Option<String>,
-}
-
 impl Hub {
-    /// The first `limit` rooms made after `after`. Looks at every room.
+    /// The first `limit` rooms after `after`: those of one world in the order in which they were
+    /// made. Looks at every room.
     pub fn rooms(&self, after: Option<RoomId>, limit: usize) -> Vec<Room> {
-        self.shared.act(|desk| desk.list(after, limit))
+        let shared = &self.shared;
+        let mut rooms = shared.act(|desk| desk.list(after, limit));
+        rooms.extend(shared.apprtc.rooms(after, limit));
+        rooms.extend(shared.guests.rooms(after, limit));
+        rooms.sort_by_key(|room| room.id);
+        rooms.truncate(limit);
+        rooms
     }
 
     /// Ends a room, or takes a member out of one. False: there is none of that name.
     pub fn evict(&self, target: Target) -> bool {
-        self.shared.act(|desk| desk.evict(target))
+        let shared = &self.shared;
+        shared.apprtc.evict(target)
+            || shared.guests.evict(target)
+            || shared.act(|desk| desk.evict(target))
     }
 }
 
@@ -136,19 +78,14 @@ impl Desk {
 
 /// Tells the log of a room that is over.
 pub(super) fn bury(story: &Story) {
-    let name = log::personal(story.name.as_str().to_owned());
-    // It stands alone: whoever collects these lines needs no other.
-    tracing::info!(
-        target: "callbox::session",
-        parent: None,
-        room = %Id(Target::Room(story.id)),
-        dialect = dialect(&story.name, story.spoken),
-        seconds = story.lasted.as_secs_f64(),
-        most_members = story.most,
-        messages = story.messages,
-        name,
-        "room ended"
-    );
+    oversight::say(&Ended {
+        id: story.id,
+        dialect: dialect(&story.name, story.spoken),
+        lasted: story.lasted,
+        most: story.most,
+        messages: story.messages,
+        name: Some(story.name.as_str()),
+    });
 }
 
 /// What the members of a room speak.
@@ -161,31 +98,5 @@ fn dialect(name: &RoomName, spoken: Spoken) -> &'static str {
         (true, true) => "native and course",
         (true, false) => "native",
         _ => "course",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_read_as_it_is_written_and_in_no_other_way() {
-        for id in [
-            Id(Target::Room(RoomId::new(0xABC))),
-            Id(Target::Seat(SeatId::new(u64::MAX))),
-        ] {
-            assert_eq!(id.to_string().parse(), Ok(id));
-        }
-        for wrong in [
-            "",
-            "r",
-            "r12",
-            "x0000000000000abc",
-            "r+000000000000abc",
-            "r00000000000000abc",
-            "\u{661}000000000000abcd",
-        ] {
-            assert_eq!(wrong.parse::<Id>(), Err(NotAnId), "{wrong}");
-        }
     }
 }

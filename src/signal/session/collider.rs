@@ -1,6 +1,7 @@
 //! What a session does for a client that speaks Collider's dialect: its socket belongs to an AppRTC
 //! client rather than to a seat.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::farewell::End;
@@ -16,20 +17,21 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Does what a frame asks for, or tells the client why not.
+    /// Does what a frame of `client` asks for, or tells it why not.
     pub(super) fn obey(
         &mut self,
         command: Result<Command, Complaint>,
         connection: &Connection,
+        client: SocketAddr,
         hub: &Hub,
     ) -> Result<(), End> {
         let done = command.and_then(|command| match (command, &self.registration) {
             (Command::Register { .. }, Some(_)) => Err(Complaint::RegisteredTwice),
-            (Command::Register { room, client }, None) => {
+            (Command::Register { room, client: id }, None) => {
                 let ear: Arc<dyn Listener> = connection.shared_outbox();
                 let made = hub
                     .apprtc()
-                    .register(connection.id(), ear, &room, &client)?;
+                    .register(connection.id(), (ear, client), &room, &id)?;
                 self.registration = Some(made);
                 Ok(())
             }
@@ -78,5 +80,9 @@ impl Listener for Outbox {
 
     fn done(&self) {
         self.cut(Cut::Done);
+    }
+
+    fn evicted(&self) {
+        self.cut(Cut::Evicted);
     }
 }

@@ -10,8 +10,9 @@ use crate::net::clock;
 use crate::signal::apprtc::query::Query;
 use crate::signal::core::{Claim, RoomName};
 use crate::signal::dialect::lobby::{self, Wish};
+use crate::signal::dialect::native::Complaint;
 use crate::signal::dialect::peerjs::{self, KEY};
-use crate::signal::dialect::topics::Topical;
+use crate::signal::dialect::topics::{self, Topical};
 use crate::signal::dialect::{Ask, Dialect, lower};
 use crate::signal::guests::Place;
 use crate::signal::guests::core::peerjs::{PeerId, Refusal};
@@ -56,7 +57,7 @@ where
                 });
                 self.count(heard);
             }
-            Ask::Topics(topical) => self.topical(topical),
+            Ask::Topics(topical) => return self.topical(topical),
             Ask::Lobby(wish) => return self.wish(wish, text),
         }
         Ok(())
@@ -109,28 +110,44 @@ where
     }
 
     fn enter_topics(&mut self) -> Result<(), End> {
-        let token = self.visitor.token.as_deref();
-        let grant = match self.hub.reception().vouch(None, None, token) {
-            Ok(grant) => grant,
-            Err(why) => {
-                Stats::add(&self.hub.stats().denied);
-                return Err(End::Denied(why));
-            }
-        };
-        let only = grant.map(|grant| {
-            Box::new(Only {
-                topic: grant.room,
-                may_create: grant.may_create,
-            })
-        });
+        let only = self.only().map_err(End::Denied)?;
         let place = self.place();
         self.guest = Some(Guest { place, only });
         Ok(())
     }
 
-    fn topical(&self, topical: Topical) {
+    /// What the client's token is for, if it needs one.
+    fn only(&self) -> Result<Option<Box<Only>>, Complaint> {
+        let token = self.visitor.token.as_deref();
+        let grant = self.hub.reception().vouch(None, None, token);
+        let grant = grant.inspect_err(|_| Stats::add(&self.hub.stats().denied))?;
+        Ok(grant.map(|grant| {
+            Box::new(Only {
+                topic: grant.room,
+                may_create: grant.may_create,
+            })
+        }))
+    }
+
+    fn topical(&mut self, topical: Topical) -> Result<(), End> {
+        if let (Topical::Subscribe(topics), Some(Guest { only: None, .. })) =
+            (&topical, &self.guest)
+        {
+            // It may take a token since this client has come.
+            let only = match self.only() {
+                Ok(only) => only,
+                Err(why) => {
+                    let why = why.text();
+                    let mut refusals = topics.iter().map(|topic| topics::refuse(topic, &why));
+                    return refusals.try_for_each(|refusal| self.tell(refusal));
+                }
+            };
+            if let Some(guest) = &mut self.guest {
+                guest.only = only;
+            }
+        }
         let Some(Guest { place, only }) = &self.guest else {
-            return;
+            return Ok(());
         };
         let heard = place.act(|desk, connection, out| match topical {
             Topical::Subscribe(topics) => {
@@ -152,6 +169,7 @@ where
         if let Some(heard) = heard {
             self.count(heard);
         }
+        Ok(())
     }
 
     fn wish(&mut self, wish: Wish, text: &str) -> Result<(), End> {
@@ -166,7 +184,7 @@ where
                 Some(Guest { place, .. }) => place.act(|desk, connection, out| match wish {
                     Wish::Carry { kind, from, to } => desk
                         .lobbies
-                        .handle_carry(connection, from.as_deref(), &to, text, out)
+                        .handle_carry(connection, &kind, from.as_deref(), &to, text, out)
                         .map_err(|why| (kind, why)),
                     Wish::Bye(session) => desk
                         .lobbies
@@ -218,7 +236,10 @@ where
 
     fn place(&self) -> Place {
         let outbox = self.connection.shared_outbox();
-        self.hub.guests().welcome(self.connection.id(), outbox)
+        let client = self.visitor.peer;
+        self.hub
+            .guests()
+            .welcome(self.connection.id(), outbox, client)
     }
 
     /// Says why, and nothing more.

@@ -25,7 +25,7 @@ pub(super) struct Wire<S> {
     /// Frames that have not left, from `left` on.
     waiting: Vec<u8>,
     left: usize,
-    /// The most of them.
+    /// With more of them no further one is added.
     most: usize,
     /// Something was handed to the stream that may keep it.
     unflushed: bool,
@@ -46,7 +46,7 @@ pub(super) struct Full;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A connection on which `received` has come with the handshake; messages may have up to
-    /// `limit` bytes, and `most` bytes may wait.
+    /// `limit` bytes, and `most` bytes and one frame more may wait.
     pub(super) fn new(stream: S, received: &[u8], limit: usize, most: usize) -> Self {
         let mut wire = Self {
             stream,
@@ -122,7 +122,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Adds a frame to what is to leave.
     pub(super) fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Full> {
-        if self.waiting().saturating_add(payload.len()) > self.most {
+        // The frame itself does not count: its size is that of a message of somebody who may have come
+        // under other settings, or six times as much where each byte needs an escape.
+        if self.waiting() > self.most {
             return Err(Full);
         }
         frame::encode(opcode, payload, &mut self.waiting);

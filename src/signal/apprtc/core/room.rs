@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Size;
-use crate::signal::core::ConnectionId;
+use crate::signal::core::{ConnectionId, SeatId};
+use crate::signal::record::Record;
 
 /// Whether a member has its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) number: u64,
+    /// How the operator calls it.
+    pub(super) seat: SeatId,
     pub(super) id: Arc<str>,
     pub(super) standing: Standing,
     pub(super) socket: Option<ConnectionId>,
@@ -62,9 +65,10 @@ impl Queue {
 }
 
 impl Member {
-    pub(super) fn new(number: u64, id: Arc<str>) -> Self {
+    pub(super) fn new(number: u64, seat: SeatId, id: Arc<str>) -> Self {
         Self {
             number,
+            seat,
             id,
             standing: Standing::Joined,
             socket: None,
@@ -81,12 +85,19 @@ impl Member {
     pub(super) fn is_joined(&self) -> bool {
         self.standing == Standing::Joined
     }
+
+    /// Whether this is somebody who has a place.
+    pub(super) fn is_person(&self) -> bool {
+        self.is_joined() && !self.is_loopback
+    }
 }
 
 /// Clients with the same room name; a handful at most.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     members: Vec<Member>,
+    /// As long as somebody has a place.
+    pub(super) record: Option<Record>,
 }
 
 impl Room {
@@ -96,6 +107,19 @@ impl Room {
 
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// How many people have a place.
+    pub(super) fn people(&self) -> usize {
+        self.members.iter().filter(|one| one.is_person()).count()
+    }
+
+    /// What it was, if nobody has a place any more.
+    pub(super) fn take_over(&mut self) -> Option<Record> {
+        match self.people() {
+            0 => self.record.take(),
+            _ => None,
+        }
     }
 
     /// How many places are taken.

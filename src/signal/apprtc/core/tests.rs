@@ -1,5 +1,8 @@
 use super::*;
 use crate::net::clock;
+use crate::signal::core::Target;
+use crate::signal::dialect::collider::BYE;
+use crate::signal::record;
 
 mod chance;
 
@@ -37,7 +40,7 @@ impl World {
 
     fn with(limits: Limits) -> Self {
         Self {
-            rooms: Rooms::new(limits),
+            rooms: Rooms::new(limits, Numbers::new(record::World::AppRtc, 9)),
             now: clock::now(),
         }
     }
@@ -74,6 +77,10 @@ impl World {
 
     fn leave(&mut self, client: &str) {
         self.rooms.handle_leave("r", client, self.now);
+    }
+
+    fn delete(&mut self, client: &str) {
+        self.rooms.handle_delete("r", client, self.now);
     }
 
     fn disconnect(&mut self, socket: u64) {
@@ -146,7 +153,7 @@ fn a_goodbye_after_leaving_is_heard_by_who_was_there_and_by_nobody_else() {
     world.send(1, BYE);
     assert_eq!(world.told(), [message(2, BYE)]);
     world.disconnect(1);
-    world.rooms.handle_delete("r", "a");
+    world.delete("a");
     world.wait(20 * SECOND);
     assert_eq!(world.told(), []);
 }
@@ -160,7 +167,7 @@ fn a_goodbye_leaves_before_it_is_heard() {
     // The survivor begins anew, and whoever comes next gets that offer.
     world.message("b", "offer").unwrap();
     world.leave("a");
-    world.rooms.handle_delete("r", "a");
+    world.delete("a");
     assert_eq!(world.told(), [message(2, BYE), (1, Told::Removed)]);
     assert_eq!(world.join("r", "c"), Ok((false, vec!["offer".to_owned()])));
 }
@@ -261,11 +268,11 @@ fn a_goodbye_may_come_by_post() {
 fn deleting_a_client_that_was_in_a_call_says_goodbye_once() {
     let mut world = World::new();
     world.pair();
-    world.rooms.handle_delete("r", "a");
+    world.delete("a");
     assert_eq!(world.told(), [message(2, BYE), (1, Told::Removed)]);
     // The frame that was overtaken.
     world.send(1, BYE);
-    world.rooms.handle_delete("r", "a");
+    world.delete("a");
     world.leave("a");
     assert_eq!(world.told(), []);
 }
@@ -295,7 +302,7 @@ fn only_who_has_joined_has_a_voice() {
     assert_eq!(posted, Err(Lost::UnknownClient));
     world.join("r", "b").unwrap();
     assert_eq!(world.register(1, "z"), Err(Complaint::Full));
-    world.rooms.handle_delete("r", "z");
+    world.delete("z");
     world.leave("z");
     assert_eq!(world.rooms.occupants("r"), 2);
 }
@@ -352,7 +359,7 @@ fn whoever_calls_itself_fills_its_room_and_hears_itself_under_either_name() {
         assert_eq!(world.told(), [message(2, "offer"), message(1, "answer")]);
         assert_eq!(world.register(3, name), Err(Complaint::Taken));
         // Nobody else acts for it.
-        world.rooms.handle_delete("r", LOOPBACK);
+        world.delete(LOOPBACK);
         world.rooms.handle_leave("r", name, world.now);
         let posted = world.rooms.handle_post("r", name, "x".into(), world.now);
         assert!(posted.is_err());
@@ -407,4 +414,100 @@ fn people_who_come_and_go_do_not_pile_up() {
         world.leave(&name);
     }
     assert!(world.rooms.clients() <= 10, "{}", world.rooms.clients());
+}
+
+/// Rooms that are over: most people, messages, seconds.
+fn ended(world: &mut World) -> Vec<(usize, u64, u64)> {
+    std::iter::from_fn(|| world.rooms.poll_ended())
+        .map(|account| {
+            assert_eq!(account.name.as_deref(), Some("r"));
+            (account.most, account.messages, account.lasted.as_secs())
+        })
+        .collect()
+}
+
+#[test]
+fn a_room_is_told_of_when_nobody_has_a_place_any_more() {
+    let mut world = World::new();
+    world.join("r", "a").unwrap();
+    world.message("a", "offer").unwrap();
+    world.wait(SECOND);
+    world.join("r", "b").unwrap();
+    world.register(1, "a").unwrap();
+    world.register(2, "b").unwrap();
+    world.send(2, "answer");
+    assert!(world.message("z", "from a stranger").is_err());
+    world.wait(SECOND);
+    world.send(1, BYE);
+    assert_eq!(ended(&mut world), []);
+    world.leave("b");
+    // The sockets are still open, and a goodbye is on its way.
+    assert_eq!(ended(&mut world), [(2, 3, 2)]);
+    world.send(2, BYE);
+    world.disconnect(1);
+    world.disconnect(2);
+    assert_eq!(ended(&mut world), []);
+    // The next one of that name is another room, even if somebody is still about to leave.
+    world.pair();
+    let first = world.rooms.views(None, 9, world.now).remove(0).account.id;
+    world.leave("a");
+    world.leave("b");
+    world.join("r", "c").unwrap();
+    let second = world.rooms.views(None, 9, world.now).remove(0);
+    assert!(second.account.id > first);
+    assert_eq!((second.account.most, second.seats.len()), (1, 1));
+    assert_eq!(ended(&mut world), [(2, 0, 0)]);
+    world.wait(60 * SECOND);
+    assert_eq!(ended(&mut world), [(1, 0, 60)]);
+}
+
+#[test]
+fn whoever_calls_itself_is_one_person() {
+    let mut world = World::new();
+    world.join_as("r", "a", true).unwrap();
+    world.message("a", "offer").unwrap();
+    let view = world.rooms.views(None, 9, world.now).remove(0);
+    assert_eq!(view.seats.len(), 1);
+    world.leave("a");
+    assert_eq!(ended(&mut world), [(1, 1, 0)]);
+}
+
+#[test]
+fn the_operator_ends_a_room_or_the_part_of_one_client_in_it() {
+    let mut world = World::new();
+    world.pair();
+    let view = world.rooms.views(None, 9, world.now).remove(0);
+    let seat = Target::Seat(view.seats[1].id);
+    assert!(world.rooms.handle_eviction(seat, world.now));
+    assert_eq!(world.told(), [message(1, BYE), (2, Told::Evicted)]);
+    assert!(!world.rooms.handle_eviction(seat, world.now));
+    assert_eq!(world.register(3, "b"), Err(Complaint::Unknown));
+    world.disconnect(2);
+    world.join("r", "c").unwrap();
+    world.register(4, "c").unwrap();
+    let room = Target::Room(view.account.id);
+    assert!(world.rooms.handle_eviction(room, world.now));
+    let told = world.told();
+    for socket in [1, 4] {
+        let last = told.iter().rfind(|(to, _)| *to == socket);
+        assert_eq!(last, Some(&(socket, Told::Evicted)), "{told:?}");
+    }
+    assert_eq!(ended(&mut world), [(2, 0, 0)]);
+    assert!(!world.rooms.handle_eviction(room, world.now));
+    let rooms = &world.rooms;
+    assert_eq!((rooms.rooms(), rooms.clients(), rooms.held()), (0, 0, 0));
+    assert!(rooms.sockets.is_empty());
+}
+
+#[test]
+fn the_end_of_the_process_is_the_end_of_every_room_and_says_goodbye_to_nobody() {
+    let mut world = World::new();
+    world.pair();
+    world.rooms.end_all(world.now + SECOND);
+    assert_eq!(ended(&mut world), [(2, 0, 1)]);
+    assert_eq!(world.told(), []);
+    world.disconnect(1);
+    world.disconnect(2);
+    world.wait(60 * SECOND);
+    assert_eq!(ended(&mut world), []);
 }

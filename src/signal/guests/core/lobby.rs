@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::Letter;
-use crate::signal::core::{ConnectionId, RoomName};
+use super::calls::{Calls, Word};
+use crate::signal::core::{ConnectionId, MemberId, RoomName};
 use crate::signal::dialect::lobby::{self, Person};
+use crate::signal::record::Numbers;
 
 /// How much is held at most.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,7 @@ pub struct Lobbies {
     lobbies: HashMap<RoomName, Vec<Seat>>,
     /// The inverse.
     seats: HashMap<ConnectionId, RoomName>,
+    calls: Calls<MemberId>,
 }
 
 #[derive(Debug)]
@@ -34,8 +37,9 @@ struct Seat {
 
 impl Lobbies {
     /// None yet.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, numbers: Numbers) -> Self {
         Self {
+            calls: Calls::new(numbers, limits.lobbies),
             limits,
             lobbies: HashMap::new(),
             seats: HashMap::new(),
@@ -45,6 +49,17 @@ impl Lobbies {
     /// Other limits, for whoever comes from now on.
     pub fn limit(&mut self, limits: Limits) {
         self.limits = limits;
+        self.calls.limit(limits.lobbies);
+    }
+
+    /// Who is in a call with whom.
+    pub fn calls(&self) -> &Calls<MemberId> {
+        &self.calls
+    }
+
+    /// The same, to be told what else there is.
+    pub fn calls_mut(&mut self) -> &mut Calls<MemberId> {
+        &mut self.calls
     }
 
     /// A client wants to be seen in a lobby, and everybody there is told. It leaves another one.
@@ -92,10 +107,11 @@ impl Lobbies {
         Ok(())
     }
 
-    /// A client says something to another one.
+    /// A client says something of this kind to another one.
     pub fn handle_carry(
-        &self,
+        &mut self,
         connection: ConnectionId,
+        kind: &str,
         from: Option<&str>,
         to: &str,
         text: &str,
@@ -107,12 +123,23 @@ impl Lobbies {
         }
         let other = self.other(connection, to)?;
         out.push(Letter::Text(vec![other.connection], text.to_owned()));
+        let word = match kind {
+            "offer" => Word::Offer,
+            "answer" => Word::Answer,
+            _ => Word::Other,
+        };
+        let (own, other) = (
+            own.person.id.clone(),
+            (other.connection, other.person.id.clone()),
+        );
+        self.calls
+            .handle_word((connection, &own), (other.0, &other.1), word);
         Ok(())
     }
 
     /// A client ends a call, which is named by the two in it. Both are told.
     pub fn handle_bye<'a>(
-        &self,
+        &mut self,
         connection: ConnectionId,
         session: &'a str,
         out: &mut Vec<Letter>,
@@ -130,7 +157,9 @@ impl Lobbies {
         for (to, id) in told.chain([(connection, own)]) {
             out.extend(Letter::to(to, lobby::bye(id, session)));
         }
-        other.map(|_| ())
+        let other = other?.connection;
+        self.calls.handle_end(connection, other);
+        Ok(())
     }
 
     /// A connection has ended, or its client wants to be seen no more.
@@ -138,6 +167,7 @@ impl Lobbies {
         let Some(name) = self.seats.remove(&connection) else {
             return;
         };
+        self.calls.handle_leave(connection);
         if let Entry::Occupied(mut entry) = self.lobbies.entry(name.clone()) {
             entry.get_mut().retain(|seat| seat.connection != connection);
             if entry.get().is_empty() {

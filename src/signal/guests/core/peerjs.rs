@@ -7,8 +7,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Letter;
+use super::calls::{Calls, Word};
 use crate::signal::core::{ConnectionId, NameError, Namespace, RoomName};
 use crate::signal::dialect::peerjs::{self, Kind, Message};
+use crate::signal::record::Numbers;
 
 /// How much is held at most.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,12 @@ impl PeerId {
     }
 }
 
+impl AsRef<str> for PeerId {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 /// Why a client did not get its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -64,6 +72,7 @@ pub struct Realm {
     /// When what waits for an id has waited long enough. Those that were emptied are still there.
     deadlines: VecDeque<(Instant, PeerId)>,
     bytes: usize,
+    calls: Calls<PeerId>,
 }
 
 #[derive(Debug)]
@@ -82,8 +91,9 @@ struct Queue {
 
 impl Realm {
     /// Nobody yet.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, numbers: Numbers) -> Self {
         Self {
+            calls: Calls::new(numbers, limits.clients),
             limits,
             clients: HashMap::new(),
             ids: HashMap::new(),
@@ -96,6 +106,17 @@ impl Realm {
     /// Other limits, for whoever comes from now on.
     pub fn limit(&mut self, limits: Limits) {
         self.limits = limits;
+        self.calls.limit(limits.clients);
+    }
+
+    /// Who is in a call with whom.
+    pub fn calls(&self) -> &Calls<PeerId> {
+        &self.calls
+    }
+
+    /// The same, to be told what else there is.
+    pub fn calls_mut(&mut self) -> &mut Calls<PeerId> {
+        &mut self.calls
     }
 
     /// A connection wants an id. It takes it from another one that shows the same token: that one is
@@ -120,6 +141,7 @@ impl Realm {
         };
         if let Some(before) = self.clients.insert(id.clone(), client) {
             self.ids.remove(&before.connection);
+            self.calls.handle_move(before.connection, connection);
             out.push(Letter::Replaced(before.connection));
         }
         self.ids.insert(connection, id.clone());
@@ -127,6 +149,11 @@ impl Realm {
         for (from, message) in self.emptied(id) {
             let text = peerjs::deliver(&message, from.as_str(), id.as_str());
             out.extend(Letter::to(connection, text));
+            if let Some(sender) = self.clients.get(&from) {
+                let from = (sender.connection, &from);
+                self.calls
+                    .handle_word(from, (connection, id), word(message.kind));
+            }
         }
         Ok(())
     }
@@ -155,6 +182,13 @@ impl Realm {
         if let Some(client) = self.clients.get(&to) {
             let text = peerjs::deliver(&message, from.as_str(), to.as_str());
             out.extend(Letter::to(client.connection, text));
+            match message.kind {
+                Kind::Leave => self.calls.handle_end(connection, client.connection),
+                kind => {
+                    let to = (client.connection, &to);
+                    self.calls.handle_word((connection, &from), to, word(kind));
+                }
+            }
             return true;
         }
         if message.kind == Kind::Leave {
@@ -173,6 +207,7 @@ impl Realm {
     pub fn handle_leave(&mut self, connection: ConnectionId) {
         if let Some(id) = self.ids.remove(&connection) {
             self.clients.remove(&id);
+            self.calls.handle_leave(connection);
         }
     }
 
@@ -252,6 +287,14 @@ impl Realm {
         };
         self.bytes -= queue.bytes;
         queue.messages
+    }
+}
+
+fn word(kind: Kind) -> Word {
+    match kind {
+        Kind::Offer => Word::Offer,
+        Kind::Answer => Word::Answer,
+        Kind::Candidate | Kind::Leave => Word::Other,
     }
 }
 

@@ -1,11 +1,13 @@
 //! y-webrtc's topics: who has subscribed to one hears what is published under it, its own words too.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
 use super::Letter;
-use crate::signal::core::{ConnectionId, RoomName};
+use crate::signal::core::{ConnectionId, RoomId, RoomName, SeatId, Target};
 use crate::signal::dialect::topics::{self, Publication};
+use crate::signal::record::{self, Account, Numbers, Record, Seat, View};
 
 /// How much is held at most.
 #[derive(Clone, Copy, Debug)]
@@ -32,19 +34,43 @@ pub struct Only {
 pub struct Topics {
     limits: Limits,
     /// No entry is ever empty.
-    topics: HashMap<RoomName, Vec<ConnectionId>>,
+    topics: HashMap<RoomName, Topic>,
     /// The inverse.
     subscribers: HashMap<ConnectionId, Vec<RoomName>>,
+    numbers: Numbers,
+    ended: VecDeque<Account>,
+    now: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    subscribers: Vec<(ConnectionId, SeatId)>,
+    /// Until the end of the process.
+    record: Option<Record>,
+}
+
+impl Topic {
+    fn has(&self, connection: ConnectionId) -> bool {
+        self.subscribers.iter().any(|(one, _)| *one == connection)
+    }
 }
 
 impl Topics {
     /// None yet.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, numbers: Numbers) -> Self {
         Self {
             limits,
             topics: HashMap::new(),
             subscribers: HashMap::new(),
+            numbers,
+            ended: VecDeque::new(),
+            now: None,
         }
+    }
+
+    /// The time of what is handed in from now on.
+    pub fn set_time(&mut self, now: Instant) {
+        self.now = Some(now);
     }
 
     /// Other limits, for whoever comes from now on.
@@ -86,19 +112,21 @@ impl Topics {
 
     /// A client says something to all subscribers of a topic, of whom it must be one. Whether it is.
     pub fn handle_publish(
-        &self,
+        &mut self,
         connection: ConnectionId,
         publication: &Publication,
         out: &mut Vec<Letter>,
     ) -> bool {
-        let Some(subscribers) = self.topics.get(&publication.topic) else {
+        let topic = self.topics.get_mut(&publication.topic);
+        let Some(topic) = topic.filter(|topic| topic.has(connection)) else {
             return false;
         };
-        if !subscribers.contains(&connection) {
-            return false;
+        let text = publication.text(topic.subscribers.len());
+        let everybody = topic.subscribers.iter().map(|(one, _)| *one);
+        out.push(Letter::Text(everybody.collect(), text));
+        if let Some(record) = &mut topic.record {
+            record.passed(1);
         }
-        let text = publication.text(subscribers.len());
-        out.push(Letter::Text(subscribers.clone(), text));
         true
     }
 
@@ -112,6 +140,66 @@ impl Topics {
     /// How many topics have subscribers.
     pub fn topics(&self) -> usize {
         self.topics.len()
+    }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> usize {
+        self.subscribers.len()
+    }
+
+    /// How many topics have two subscribers or more. Looks at every topic.
+    pub fn calls(&self) -> usize {
+        let topics = self.topics.values();
+        topics.filter(|topic| topic.subscribers.len() > 1).count()
+    }
+
+    /// The next topic that is over.
+    pub fn poll_ended(&mut self) -> Option<Account> {
+        self.ended.pop_front()
+    }
+
+    /// Every topic is over: the process ends.
+    pub fn end_all(&mut self) {
+        let now = self.now;
+        let ended = self.topics.iter_mut().filter_map(|(name, topic)| {
+            let record = topic.record.take()?;
+            Some(record.account(Some(name.as_str()), now))
+        });
+        self.ended.extend(ended);
+    }
+
+    /// The first `limit` topics after `after`.
+    pub fn views(&self, after: Option<RoomId>, limit: usize) -> Vec<View> {
+        record::page(self.recorded(), after, limit, |(name, topic, record)| {
+            View {
+                account: record.account(Some(name.as_str()), self.now),
+                seats: topic
+                    .subscribers
+                    .iter()
+                    .map(|&(connection, id)| Seat {
+                        id,
+                        name: None,
+                        connection: Some(connection),
+                    })
+                    .collect(),
+            }
+        })
+    }
+
+    /// The connections of those who are meant.
+    pub fn find(&self, target: Target) -> Vec<ConnectionId> {
+        let subscribers = self.recorded().flat_map(|(id, (_, topic, _))| {
+            let subscribers = topic.subscribers.iter();
+            subscribers.filter(move |(_, seat)| record::is_meant(target, id, *seat))
+        });
+        subscribers.map(|(connection, _)| *connection).collect()
+    }
+
+    fn recorded(&self) -> impl Iterator<Item = (RoomId, (&RoomName, &Topic, &Record))> + Clone {
+        self.topics.iter().filter_map(|(name, topic)| {
+            let record = topic.record.as_ref()?;
+            Some((record.id(), (name, topic, record)))
+        })
     }
 
     fn subscribe(
@@ -138,11 +226,19 @@ impl Topics {
         if !exists && self.topics.len() >= limits.topics {
             return Err("the server has no place for another room");
         }
-        let subscribers = self.topics.entry(topic.clone()).or_default();
-        if subscribers.len() >= limits.subscribers {
+        let numbers = &mut self.numbers;
+        let entry = self.topics.entry(topic.clone());
+        let there = entry.or_insert_with(|| Topic {
+            subscribers: Vec::new(),
+            record: Some(numbers.open(self.now)),
+        });
+        if there.subscribers.len() >= limits.subscribers {
             return Err("room is full");
         }
-        subscribers.push(connection);
+        there.subscribers.push((connection, numbers.seat()));
+        if let Some(record) = &mut there.record {
+            record.has(there.subscribers.len());
+        }
         self.subscribers
             .entry(connection)
             .or_default()
@@ -152,9 +248,13 @@ impl Topics {
 
     fn forget(&mut self, connection: ConnectionId, topic: &RoomName) {
         if let Entry::Occupied(mut entry) = self.topics.entry(topic.clone()) {
-            entry.get_mut().retain(|one| *one != connection);
-            if entry.get().is_empty() {
-                entry.remove();
+            let subscribers = &mut entry.get_mut().subscribers;
+            subscribers.retain(|(one, _)| *one != connection);
+            if subscribers.is_empty() {
+                let (name, topic) = entry.remove_entry();
+                let record = topic.record.iter();
+                let account = |record: &Record| record.account(Some(name.as_str()), self.now);
+                self.ended.extend(record.map(account));
             }
         }
     }
@@ -165,17 +265,19 @@ mod tests {
     use super::*;
     use crate::signal::dialect::topics::{NAMESPACE, Topical};
     use crate::signal::dialect::{Ask, Dialect, Request};
+    use crate::signal::record::World;
 
     const A: ConnectionId = ConnectionId::new(1);
     const B: ConnectionId = ConnectionId::new(2);
     const C: ConnectionId = ConnectionId::new(3);
 
     fn topics() -> Topics {
-        Topics::new(Limits {
+        let limits = Limits {
             topics: 2,
             subscribers: 2,
             of_one: 2,
-        })
+        };
+        Topics::new(limits, Numbers::new(World::Topics, 3))
     }
 
     fn name(text: &str) -> RoomName {
@@ -198,7 +300,7 @@ mod tests {
 
     /// Who hears it, and the text.
     fn publish(
-        topics: &Topics,
+        topics: &mut Topics,
         who: ConnectionId,
         topic: &str,
     ) -> Option<(Vec<ConnectionId>, String)> {
@@ -221,14 +323,14 @@ mod tests {
         let mut topics = topics();
         assert_eq!(subscribe(&mut topics, A, &["x"], None), 0);
         assert_eq!(subscribe(&mut topics, B, &["x", "x"], None), 0);
-        let (to, text) = publish(&topics, A, "x").unwrap();
+        let (to, text) = publish(&mut topics, A, "x").unwrap();
         assert_eq!(to, [A, B]);
         assert_eq!(
             text,
             r#"{"type":"publish","topic":"x","data":1,"clients":2}"#
         );
         topics.handle_unsubscribe(A, &[name("x"), name("y")]);
-        let (to, text) = publish(&topics, B, "x").unwrap();
+        let (to, text) = publish(&mut topics, B, "x").unwrap();
         assert_eq!(to, [B]);
         assert!(text.contains("\"clients\":1"));
     }
@@ -237,11 +339,39 @@ mod tests {
     fn who_has_not_subscribed_is_not_heard() {
         let mut topics = topics();
         subscribe(&mut topics, A, &["x"], None);
-        assert_eq!(publish(&topics, B, "x"), None);
+        assert_eq!(publish(&mut topics, B, "x"), None);
         topics.handle_leave(A);
-        assert_eq!(publish(&topics, A, "x"), None);
+        assert_eq!(publish(&mut topics, A, "x"), None);
         assert_eq!(topics.topics(), 0);
         assert!(topics.subscribers.is_empty());
+    }
+
+    #[test]
+    fn a_topic_is_told_of_when_its_last_subscriber_is_gone() {
+        let mut topics = topics();
+        let start = crate::net::clock::now();
+        topics.set_time(start);
+        subscribe(&mut topics, A, &["x"], None);
+        assert_eq!(topics.calls(), 0);
+        subscribe(&mut topics, B, &["x", "y"], None);
+        assert_eq!(topics.calls(), 1);
+        publish(&mut topics, A, "x").unwrap();
+        let views = topics.views(None, 9);
+        assert_eq!(views.len(), 2);
+        assert_eq!(views[0].account.name.as_deref(), Some("x"));
+        assert_eq!(topics.find(Target::Room(views[0].account.id)), [A, B]);
+        assert_eq!(topics.find(Target::Seat(views[1].seats[0].id)), [B]);
+        topics.set_time(start + std::time::Duration::from_secs(3));
+        topics.handle_leave(A);
+        topics.handle_unsubscribe(B, &[name("x")]);
+        let account = topics.poll_ended().unwrap();
+        assert_eq!((account.most, account.messages), (2, 1));
+        assert_eq!(account.lasted.as_secs(), 3);
+        assert_eq!(topics.poll_ended(), None);
+        topics.end_all();
+        assert_eq!(topics.poll_ended().unwrap().name.as_deref(), Some("y"));
+        topics.handle_leave(B);
+        assert_eq!(topics.poll_ended(), None);
     }
 
     #[test]

@@ -105,7 +105,7 @@ proptest! {
                 }
                 Step::Bye(who) => world.send(people.socket(who), BYE),
                 Step::Leave(who) => world.leave(&people.name(who)),
-                Step::Delete(who) => world.rooms.handle_delete("r", &people.name(who)),
+                Step::Delete(who) => world.delete(&people.name(who)),
                 Step::Disconnect(who, gone) => {
                     let socket = people.socket(who);
                     people.open.remove(&socket);
@@ -123,7 +123,7 @@ proptest! {
                             heard.entry(index).or_default().push(number);
                         }
                     }
-                    Told::Replaced | Told::Removed => {
+                    Told::Replaced | Told::Removed | Told::Evicted => {
                         people.open.remove(&to);
                     }
                 }

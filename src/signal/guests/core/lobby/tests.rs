@@ -3,16 +3,18 @@ use serde_json::{Value, json};
 use super::*;
 use crate::signal::core::MemberId;
 use crate::signal::dialect::lobby::NAMESPACE;
+use crate::signal::record::World;
 
 const A: ConnectionId = ConnectionId::new(1);
 const B: ConnectionId = ConnectionId::new(2);
 const C: ConnectionId = ConnectionId::new(3);
 
 fn lobbies() -> Lobbies {
-    Lobbies::new(Limits {
+    let limits = Limits {
         lobbies: 2,
         people: 2,
-    })
+    };
+    Lobbies::new(limits, Numbers::new(World::Lobby, 3))
 }
 
 fn name(text: &str) -> RoomName {
@@ -92,17 +94,17 @@ fn a_message_reaches_who_it_is_for_and_nobody_speaks_for_another() {
     enter(&mut lobbies, B, "", "2").unwrap();
     enter(&mut lobbies, C, "other", "3").unwrap();
     let mut out = Vec::new();
-    let carry = |lobbies: &Lobbies, from, to, out: &mut Vec<Letter>| {
-        lobbies.handle_carry(A, from, to, "text", out)
+    let carry = |lobbies: &mut Lobbies, from, to, out: &mut Vec<Letter>| {
+        lobbies.handle_carry(A, "offer", from, to, "text", out)
     };
-    carry(&lobbies, Some("1"), "2", &mut out).unwrap();
-    carry(&lobbies, None, "2", &mut out).unwrap();
+    carry(&mut lobbies, Some("1"), "2", &mut out).unwrap();
+    carry(&mut lobbies, None, "2", &mut out).unwrap();
     assert_eq!(out, vec![Letter::Text(vec![B], "text".to_owned()); 2]);
     out.clear();
-    assert!(carry(&lobbies, Some("2"), "2", &mut out).is_err());
-    let lost = carry(&lobbies, Some("1"), "3", &mut out);
+    assert!(carry(&mut lobbies, Some("2"), "2", &mut out).is_err());
+    let lost = carry(&mut lobbies, Some("1"), "3", &mut out);
     assert_eq!(lost, Err("Peer [3] not found".to_owned()));
-    let stranger = lobbies.handle_carry(ConnectionId::new(9), None, "1", "text", &mut out);
+    let stranger = lobbies.handle_carry(ConnectionId::new(9), "offer", None, "1", "text", &mut out);
     assert_eq!(stranger, Err("send new first".to_owned()));
     assert!(out.is_empty());
 }

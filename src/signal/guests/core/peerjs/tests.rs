@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::net::clock;
+use crate::signal::record::World;
 
 const A: ConnectionId = ConnectionId::new(1);
 const B: ConnectionId = ConnectionId::new(2);
@@ -15,6 +16,10 @@ fn limits() -> Limits {
         total: 1_500,
         patience: Duration::from_secs(5),
     }
+}
+
+fn realm() -> Realm {
+    Realm::new(limits(), Numbers::new(World::PeerJs, 3))
 }
 
 fn id(text: &str) -> PeerId {
@@ -43,7 +48,7 @@ fn text(to: ConnectionId, text: Option<String>) -> Letter {
 
 #[test]
 fn two_clients_exchange_messages_under_the_ids_that_they_have() {
-    let mut realm = Realm::new(limits());
+    let mut realm = realm();
     assert_eq!(enter(&mut realm, A, "a", "t"), [text(A, peerjs::open())]);
     enter(&mut realm, B, "b", "u");
     let mut out = Vec::new();
@@ -54,7 +59,7 @@ fn two_clients_exchange_messages_under_the_ids_that_they_have() {
 
 #[test]
 fn an_id_in_use_is_given_up_for_the_same_token_only() {
-    let mut realm = Realm::new(limits());
+    let mut realm = realm();
     enter(&mut realm, A, "a", "t");
     let mut out = Vec::new();
     let refused = realm.handle_enter(B, &id("a"), "T", &mut out);
@@ -70,7 +75,7 @@ fn an_id_in_use_is_given_up_for_the_same_token_only() {
 
 #[test]
 fn what_is_for_somebody_who_is_not_there_yet_waits_and_arrives_in_order() {
-    let mut realm = Realm::new(limits());
+    let mut realm = realm();
     enter(&mut realm, A, "a", "t");
     let mut out = Vec::new();
     let now = clock::now();
@@ -93,7 +98,7 @@ fn what_is_for_somebody_who_is_not_there_yet_waits_and_arrives_in_order() {
 
 #[test]
 fn what_has_waited_too_long_is_told_once_to_each_sender() {
-    let mut realm = Realm::new(limits());
+    let mut realm = realm();
     enter(&mut realm, A, "a", "t");
     enter(&mut realm, B, "b", "u");
     let mut out = Vec::new();
@@ -116,7 +121,7 @@ fn what_has_waited_too_long_is_told_once_to_each_sender() {
 
 #[test]
 fn what_cannot_be_kept_expires_at_once() {
-    let mut realm = Realm::new(limits());
+    let mut realm = realm();
     enter(&mut realm, A, "a", "t");
     let mut out = Vec::new();
     let now = clock::now();
@@ -134,7 +139,7 @@ fn what_cannot_be_kept_expires_at_once() {
 
 #[test]
 fn a_leave_does_not_wait_and_one_for_nobody_gives_up_the_id() {
-    let mut realm = Realm::new(limits());
+    let mut realm = realm();
     enter(&mut realm, A, "a", "t");
     let mut out = Vec::new();
     let now = clock::now();
@@ -152,7 +157,7 @@ fn a_leave_does_not_wait_and_one_for_nobody_gives_up_the_id() {
 
 #[test]
 fn too_many_clients_are_refused() {
-    let mut realm = Realm::new(limits());
+    let mut realm = realm();
     enter(&mut realm, A, "a", "t");
     enter(&mut realm, B, "b", "t");
     let mut out = Vec::new();
@@ -185,7 +190,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn ids_belong_to_one_connection_and_memory_is_given_back(steps in prop::collection::vec(step(), 0..200)) {
-        let mut realm = Realm::new(Limits { clients: 3, ..limits() });
+        let numbers = Numbers::new(World::PeerJs, 3);
+        let mut realm = Realm::new(Limits { clients: 3, ..limits() }, numbers);
         let mut now = clock::now();
         let mut out = Vec::new();
         for step in steps {
