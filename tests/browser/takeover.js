@@ -34,6 +34,7 @@ class Managed {
 
   configure(signaling) {
     fs.writeFileSync(this.config, `state_dir = "${this.state}"
+drain_timeout = "10m"
 [front]
 https = ["[::]:${this.port}"]
 http = []
