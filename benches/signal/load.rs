@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use callbox::net::sys::Poller;
 
-use super::Figures;
 use super::client::{Client, meet};
 use super::server::{Server, files};
+use super::{CPU_A_MESSAGE, Figures};
 
 /// Pairs of clients that exchange messages.
-const PAIRS: usize = 100;
+pub(crate) const PAIRS: usize = 100;
 
 /// Messages under way from each client when nobody waits for a clock.
 const WINDOW: usize = 4;
@@ -169,7 +169,7 @@ impl Load {
             self.latencies[at.min(count - 1)].as_secs_f64() * 1e6
         };
         Ok(vec![
-            ("CPU us a message", spent as f64 / 1000.0 / count as f64),
+            (CPU_A_MESSAGE, spent as f64 / 1000.0 / count as f64),
             ("p50 us", at(0.5)),
             ("p99 us", at(0.99)),
             ("p999 us", at(0.999)),

@@ -65,7 +65,7 @@ async fn wait_for_calls(workers: &Workers, hub: &Hub, patience: Duration) {
     let began = clock::now();
     let mut said = None;
     loop {
-        let (relays, rooms) = (workers.allocations(), hub.calls().await);
+        let (relays, rooms) = (workers.allocations(), hub.calls());
         let waited = clock::now().saturating_duration_since(began);
         if relays == 0 && rooms == 0 {
             tracing::info!("no calls are left: stopping");

@@ -216,7 +216,7 @@ impl Reload {
         self.keys = self.drain.child();
         fixed::watch_keys(keyring.as_ref(), &self.keys);
         let reception = fixed.reception(&settings, listening, &secret, keyring);
-        handles.hub.apply(&settings.signaling, reception).await;
+        handles.hub.apply(&settings.signaling, reception);
         handles.services.install(prepared);
         handles.front.apply(&settings.front);
         if let Some(supply) = supply {

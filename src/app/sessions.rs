@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::admin::sessions::{Failure, Kind, Later, Sessions, Wish};
 use crate::signal::core::{RoomId, Target};
 use crate::signal::hub::Hub;
-use crate::signal::hub::oversight;
 use crate::signal::oversight::{Id, Room};
 use crate::turn::core::Traffic;
 use crate::turn::io::{self, Place, Session, SessionId, SessionTable};
@@ -79,7 +78,7 @@ impl Sessions for Everything {
             if let Some(Cursor::Rooms(after)) = next
                 && left > 0
             {
-                rooms = self.hub.rooms(after, left).await?;
+                rooms = self.hub.rooms(after, left);
                 let last = rooms.last().filter(|_| rooms.len() == left);
                 next = last.map(|room| Cursor::Rooms(Some(room.id)));
             }
@@ -96,7 +95,7 @@ impl Sessions for Everything {
             let ended = if let Ok(id) = id.parse::<SessionId>() {
                 self.allocations.end(id).await?
             } else if let Ok(Id(target)) = id.parse() {
-                self.hub.evict(target).await?
+                self.hub.evict(target)
             } else {
                 false
             };
@@ -110,12 +109,6 @@ impl Sessions for Everything {
 
 impl From<io::Busy> for Failure {
     fn from(_: io::Busy) -> Self {
-        Self::Busy
-    }
-}
-
-impl From<oversight::Busy> for Failure {
-    fn from(_: oversight::Busy) -> Self {
         Self::Busy
     }
 }

@@ -123,7 +123,6 @@ impl<T: Payload> Rooms<T> {
         recipient: &Recipient,
         payload: &T,
     ) {
-        self.count(connection);
         match self.relay(connection, claim, recipient, payload) {
             Ok(()) => self.counters.relayed += 1,
             Err(why) => {
@@ -353,8 +352,15 @@ impl<T: Payload> Rooms<T> {
         recipient: &Recipient,
         payload: &T,
     ) -> Result<(), Failure> {
-        let name = self.standing(connection, claim)?;
-        let room = self.rooms.get_mut(&name).ok_or(Failure::NotJoined)?;
+        // What nearly all calls of the core are for: each place is looked up once.
+        let name = self.seats.get(&connection).ok_or(Failure::NotJoined)?;
+        let room = self.rooms.get_mut(name).ok_or(Failure::NotJoined)?;
+        let own = room.by_connection_mut(connection);
+        let own = own.ok_or(Failure::NotJoined)?;
+        own.count();
+        if !claim.agrees(name, &own.id) {
+            return Err(Failure::NotYours);
+        }
         if matches!(recipient, Recipient::OnlyOther) && room.len() != 2 {
             return Err(Failure::NoSuchMember);
         }
@@ -413,8 +419,7 @@ impl<T: Payload> Rooms<T> {
             .get(name)
             .and_then(|room| room.by_connection(connection))
             .ok_or(Failure::NotJoined)?;
-        let agrees = claim.room.as_ref().is_none_or(|room| room == name)
-            && claim.member.as_ref().is_none_or(|id| *id == own.id);
+        let agrees = claim.agrees(name, &own.id);
         agrees.then(|| name.clone()).ok_or(Failure::NotYours)
     }
 
@@ -450,11 +455,8 @@ impl<T: Payload> Rooms<T> {
 
     /// A message came in over this connection.
     fn count(&mut self, connection: ConnectionId) {
-        if let Some(log) = self
-            .member_mut(connection)
-            .and_then(|member| member.log.as_mut())
-        {
-            log.received += 1;
+        if let Some(member) = self.member_mut(connection) {
+            member.count();
         }
     }
 

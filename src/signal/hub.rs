@@ -1,42 +1,37 @@
-//! The task that owns the rooms, and the handles by which sessions reach it.
+//! The rooms, and the handles by which sessions act on them.
 //!
-//! One task for all rooms: its share of a message is a few look-ups and a push into the receiver's
-//! outbox, while TLS, framing and JSON are done by the sessions on every core. It waits for nobody:
-//! an outbox that is full ends its own connection. So the mailbox always moves, and a session that
-//! waits for a place in it does not wait for a peer.
+//! Sessions act directly, under one lock that is never held while anything waits: a message is a few
+//! look-ups and a push into the receiver's outbox, while TLS, framing and JSON are done outside it,
+//! on every core. An outbox that is full ends its own connection, so nobody waits for a peer. One
+//! task looks at the clock and sees to the end of the process.
 
+mod desk;
 mod outbox;
 pub mod oversight;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
-use tracing::debug;
+use tokio::sync::Notify;
 
 use super::apprtc::AppRtc;
 use super::core::{
-    Claim, ConnectionId, Counters, Delivery, Departure, Door, Event, Limits, MemberId, Payload,
-    Recipient, Resume, RoomId, RoomName, Rooms, SeatId, Target, Terms, Ticket,
+    Claim, ConnectionId, Departure, Door, Limits, MemberId, Payload, Recipient, Resume, RoomName,
+    Terms, Ticket,
 };
 use super::frame::Text;
 use super::guests::Guests;
-use super::oversight::Room;
 use super::reception::{self, Reception};
 use super::stats::Stats;
 use crate::config::settings;
 use crate::limit::PrefixLimiter;
 use crate::net::clock;
 use crate::shutdown::Drain;
-use crate::telemetry::log::Personal;
-use crate::telemetry::repeats::{Repeated, note};
 
+use desk::{Desk, Known, Phase};
 use outbox::Pool;
 
 pub(super) use outbox::{Cut, Item, Outbox};
@@ -49,7 +44,9 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct Shared {
-    mailbox: mpsc::Sender<Command>,
+    desk: Mutex<Desk>,
+    /// The clock has to be looked at again, or the last connection is gone.
+    stirred: Notify,
     next_connection: AtomicU64,
     settings: ArcSwap<settings::Signaling>,
     reception: ArcSwap<Reception>,
@@ -59,38 +56,27 @@ struct Shared {
     pool: Arc<Pool>,
     /// Messages of each network, however many connections it has.
     networks: Mutex<PrefixLimiter>,
-    drain: Drain,
 }
 
 impl Hub {
-    /// Starts the task. It ends when the drain has begun and the last session is gone.
+    /// No rooms yet. The task ends when the drain has begun and the last session is gone.
     pub fn start(settings: &settings::Signaling, reception: Reception, drain: &Drain) -> Self {
-        let (mailbox, commands) = mpsc::channel(MAILBOX);
         let stats = Arc::new(Stats::default());
-        let owner = Owner {
-            rooms: Rooms::new(limits(settings), SeatId::new(reception::random())),
-            connections: HashMap::new(),
-            published: Counters::default(),
-            stats: Arc::clone(&stats),
-            phase: Phase::Open,
-        };
-        drain.spawn(owner.run(commands, drain.clone()));
         let apprtc = AppRtc::start(settings, reception.secret(), reception::random(), drain);
-        let networks = Mutex::new(networks(settings));
-        Self {
-            shared: Arc::new(Shared {
-                mailbox,
-                next_connection: AtomicU64::new(0),
-                settings: ArcSwap::from_pointee(settings.clone()),
-                reception: ArcSwap::from_pointee(reception),
-                apprtc,
-                guests: Guests::start(settings, reception::random(), drain),
-                stats,
-                pool: Arc::new(Pool::new(ALL_OUTBOXES)),
-                networks,
-                drain: drain.clone(),
-            }),
-        }
+        let shared = Arc::new(Shared {
+            desk: Mutex::new(Desk::new(limits(settings), Arc::clone(&stats))),
+            stirred: Notify::new(),
+            next_connection: AtomicU64::new(0),
+            settings: ArcSwap::from_pointee(settings.clone()),
+            reception: ArcSwap::from_pointee(reception),
+            apprtc,
+            guests: Guests::start(settings, reception::random(), drain),
+            stats,
+            pool: Arc::new(Pool::new(ALL_OUTBOXES)),
+            networks: Mutex::new(networks(settings)),
+        });
+        drain.spawn(run(Arc::clone(&shared), drain.clone()));
+        Self { shared }
     }
 
     /// The numbers so far.
@@ -103,7 +89,7 @@ impl Hub {
     }
 
     /// Other settings, for connections and joins from now on. Who has a seat keeps it.
-    pub async fn apply(&self, settings: &settings::Signaling, reception: Reception) {
+    pub fn apply(&self, settings: &settings::Signaling, reception: Reception) {
         let shared = &self.shared;
         shared.settings.store(Arc::new(settings.clone()));
         shared.reception.store(Arc::new(reception));
@@ -113,8 +99,7 @@ impl Hub {
             .unwrap_or_else(PoisonError::into_inner) = networks(settings);
         shared.apprtc.apply(settings);
         shared.guests.apply(settings);
-        // A hub that has ended needs none.
-        let _ = shared.mailbox.send(Command::Limit(limits(settings))).await;
+        shared.act(|desk| desk.rooms.limit(limits(settings)));
     }
 
     /// Whether another message may come from this address's network.
@@ -145,37 +130,37 @@ impl Hub {
 
     /// How many rooms have two people or more in them who are not on their way elsewhere, and what
     /// comes closest to it in dialects without rooms.
-    pub async fn calls(&self) -> usize {
-        let (reply, answer) = oneshot::channel();
-        let calls = match self.shared.mailbox.send(Command::Count(reply)).await {
-            Ok(()) => answer.await.unwrap_or(0),
-            // A hub that has ended has no rooms.
-            Err(_) => 0,
-        };
-        calls + self.shared.apprtc.calls() + self.shared.guests.calls()
+    pub fn calls(&self) -> usize {
+        let shared = &self.shared;
+        let calls = shared.desk().rooms.calls();
+        calls + shared.apprtc.calls() + shared.guests.calls()
     }
 
     /// Makes a connection of `client` known, so that it can be told things. `resumes`: it can take
     /// its seat again over another one.
-    pub(super) async fn connect(
-        &self,
-        client: SocketAddr,
-        resumes: bool,
-    ) -> Result<Connection, Gone> {
-        let number = self.shared.next_connection.fetch_add(1, Ordering::Relaxed);
-        let settings = self.shared.settings.load();
+    pub(super) fn connect(&self, client: SocketAddr, resumes: bool) -> Result<Connection, Gone> {
+        let shared = &self.shared;
+        let number = shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        let settings = shared.settings.load();
         let limits = outbox::Limits {
             items: OUTBOX_ITEMS.saturating_add(settings.room_capacity.get().saturating_mul(2)),
             bytes: settings.max_message.saturating_mul(OUTBOX_MESSAGES),
             squeezed: settings.max_message.saturating_add(OUTBOX_SPARE),
         };
-        let connection = Connection {
-            id: ConnectionId::new(number),
-            outbox: Arc::new(Outbox::new(limits, Arc::clone(&self.shared.pool))),
-            hub: self.clone(),
-            known: false,
+        let id = ConnectionId::new(number);
+        let outbox = Arc::new(Outbox::new(limits, Arc::clone(&shared.pool)));
+        let known = Known {
+            outbox: Arc::clone(&outbox),
+            client,
+            resumes,
         };
-        connection.register(client, resumes).await
+        shared.act(|desk| desk.connect(id, known))?;
+        Ok(Connection {
+            id,
+            outbox,
+            hub: self.clone(),
+            departure: Departure::Lost,
+        })
     }
 }
 
@@ -185,8 +170,8 @@ pub(super) struct Connection {
     id: ConnectionId,
     outbox: Arc<Outbox>,
     hub: Hub,
-    /// Whether the hub holds anything for us that has to be undone.
-    known: bool,
+    /// How it ends if it ends now.
+    departure: Departure,
 }
 
 impl Connection {
@@ -204,295 +189,109 @@ impl Connection {
         Arc::clone(&self.outbox)
     }
 
-    pub(super) async fn join(
-        &self,
-        room: RoomName,
-        member: MemberId,
-        terms: Terms,
-    ) -> Result<(), Gone> {
-        self.send(Command::Join(self.id, room, member, terms)).await
+    pub(super) fn join(&self, room: RoomName, member: MemberId, terms: Terms) {
+        self.act(|desk| desk.rooms.handle_join(self.id, room, member, terms));
     }
 
     /// Takes a seat again, in which `received` messages have arrived.
-    pub(super) async fn resume(&self, ticket: Ticket, received: u64) -> Result<(), Gone> {
-        let ticket = Box::new(ticket);
-        self.send(Command::Resume(self.id, ticket, received)).await
+    pub(super) fn resume(&self, ticket: Ticket, received: u64) {
+        self.act(|desk| desk.rooms.handle_resume(self.id, ticket, received));
     }
 
-    pub(super) async fn leave(&self, claim: Claim) -> Result<(), Gone> {
-        self.send(Command::Leave(self.id, claim)).await
+    pub(super) fn leave(&self, claim: &Claim) {
+        self.act(|desk| desk.rooms.handle_leave(self.id, claim));
     }
 
-    pub(super) async fn relay(&self, claim: Claim, to: Recipient, text: Text) -> Result<(), Gone> {
-        self.send(Command::Relay(self.id, claim, to, text)).await
+    pub(super) fn relay(&self, claim: &Claim, to: &Recipient, text: &Text) {
+        self.act(|desk| desk.rooms.handle_relay(self.id, claim, to, text));
     }
 
-    pub(super) async fn door(&self, claim: Claim, door: Door) -> Result<(), Gone> {
-        self.send(Command::Door(self.id, claim, door)).await
+    pub(super) fn door(&self, claim: &Claim, door: Door) {
+        self.act(|desk| desk.rooms.handle_door(self.id, claim, door));
     }
 
     /// Says something to this connection itself, in its place between all else it is told.
-    pub(super) async fn answer(&self, text: Text) -> Result<(), Gone> {
-        self.send(Command::Answer(self.id, text)).await
+    pub(super) fn answer(&self, text: Text) {
+        self.act(|desk| desk.rooms.handle_answer(self.id, text));
     }
 
     /// The same without having been asked.
-    pub(super) async fn notice(&self, text: Text) -> Result<(), Gone> {
-        self.send(Command::Notice(self.id, text)).await
+    pub(super) fn notice(&self, text: Text) {
+        self.act(|desk| desk.rooms.handle_notice(self.id, text));
     }
 
     /// The client has received everything up to this number.
-    pub(super) async fn acknowledge(&self, upto: u64) -> Result<(), Gone> {
-        self.send(Command::Acknowledge(self.id, upto)).await
+    pub(super) fn acknowledge(&self, upto: u64) {
+        self.act(|desk| desk.rooms.handle_acknowledge(self.id, upto));
     }
 
-    /// Gives up the seat, or leaves it to be taken again, after everything sent before has been
-    /// dealt with.
-    pub(super) async fn disconnect(mut self, departure: Departure) {
-        // A hub that is gone holds no seats. Cancelled here, the drop below does it.
-        let _ = self.send(Command::Disconnect(self.id, departure)).await;
-        self.known = false;
+    /// Gives up the seat, or leaves it to be taken again.
+    pub(super) fn disconnect(mut self, departure: Departure) {
+        self.departure = departure;
     }
 
-    async fn register(mut self, client: SocketAddr, resumes: bool) -> Result<Self, Gone> {
-        let known = Known {
-            outbox: Arc::clone(&self.outbox),
-            client,
-            resumes,
-        };
-        self.send(Command::Connect(self.id, known)).await?;
-        self.known = true;
-        Ok(self)
-    }
-
-    async fn send(&self, command: Command) -> Result<(), Gone> {
-        self.hub
-            .shared
-            .mailbox
-            .send(command)
-            .await
-            .map_err(|_| Gone)
+    fn act<T>(&self, act: impl FnOnce(&mut Desk) -> T) -> T {
+        self.hub.shared.act(act)
     }
 }
 
-/// For a session that was cancelled or panicked: the seat must not outlive it.
+/// For a session that was cancelled or panicked too: the seat must not outlive it.
 impl Drop for Connection {
     fn drop(&mut self) {
-        if !self.known {
-            return;
+        self.act(|desk| desk.disconnect(self.id, self.departure));
+    }
+}
+
+impl Shared {
+    /// Does something, and what follows from it.
+    fn act<T>(&self, act: impl FnOnce(&mut Desk) -> T) -> T {
+        let mut desk = self.desk();
+        desk.rooms.set_time(clock::now());
+        let done = act(&mut desk);
+        desk.deliver();
+        desk.publish();
+        let is_stirred = desk.is_sooner() || desk.is_deserted();
+        let ended = desk.ended();
+        drop(desk);
+        // Whoever reads the log may be slow.
+        ended.iter().for_each(oversight::bury);
+        if is_stirred {
+            self.stirred.notify_one();
         }
-        let mailbox = &self.hub.shared.mailbox;
-        let disconnect = Command::Disconnect(self.id, Departure::Lost);
-        if let Err(TrySendError::Full(command)) = mailbox.try_send(disconnect)
-            && Handle::try_current().is_ok()
-        {
-            let mailbox = mailbox.clone();
-            self.hub.shared.drain.spawn(async move {
-                let _ = mailbox.send(command).await;
-            });
+        done
+    }
+
+    /// Nothing that is done under the lock can be left half done.
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The clock of the rooms, and their end.
+async fn run(shared: Arc<Shared>, drain: Drain) {
+    loop {
+        let (alarm, phase) = {
+            let desk = shared.desk();
+            if desk.is_deserted() {
+                break;
+            }
+            (desk.alarm, desk.phase)
+        };
+        tokio::select! {
+            biased;
+            () = drain.begun(), if phase != Phase::Ending => shared.act(Desk::restart),
+            () = drain.announced(), if phase == Phase::Open => shared.act(Desk::send_away),
+            () = shared.stirred.notified() => {}
+            () = until(alarm) => shared.act(Desk::wake),
         }
     }
+    shared.act(Desk::end);
 }
 
 /// The hub has ended: the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("signaling has ended")]
 pub(super) struct Gone;
-
-/// What sessions ask of the hub.
-#[derive(Debug)]
-enum Command {
-    Connect(ConnectionId, Known),
-    Join(ConnectionId, RoomName, MemberId, Terms),
-    Resume(ConnectionId, Box<Ticket>, u64),
-    Leave(ConnectionId, Claim),
-    Relay(ConnectionId, Claim, Recipient, Text),
-    Door(ConnectionId, Claim, Door),
-    Answer(ConnectionId, Text),
-    Notice(ConnectionId, Text),
-    Acknowledge(ConnectionId, u64),
-    Disconnect(ConnectionId, Departure),
-    Count(oneshot::Sender<usize>),
-    List(Option<RoomId>, usize, oneshot::Sender<Vec<Room>>),
-    Evict(Target, oneshot::Sender<bool>),
-    Limit(Limits),
-}
-
-/// A connection that can be told things.
-#[derive(Debug)]
-struct Known {
-    outbox: Arc<Outbox>,
-    client: SocketAddr,
-    /// Its client can come back to its seat.
-    resumes: bool,
-}
-
-/// How much of the end has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Nobody comes in, and who can go elsewhere is sent there.
-    Leaving,
-    Ending,
-}
-
-/// What the task owns.
-struct Owner {
-    rooms: Rooms<Text>,
-    connections: HashMap<ConnectionId, Known>,
-    published: Counters,
-    stats: Arc<Stats>,
-    phase: Phase,
-}
-
-impl Owner {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, drain: Drain) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while !(self.phase == Phase::Ending && self.connections.is_empty()) {
-            let timeout = self.rooms.poll_timeout();
-            tokio::select! {
-                biased;
-                () = drain.begun(), if self.phase != Phase::Ending => self.restart(),
-                () = drain.announced(), if self.phase == Phase::Open => self.send_away(),
-                () = until(timeout) => {
-                    self.rooms.set_time(clock::now());
-                    self.rooms.handle_timeout(clock::now());
-                    self.deliver();
-                    self.publish();
-                }
-                taken = commands.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.rooms.set_time(clock::now());
-                    for command in batch.drain(..) {
-                        self.obey(command);
-                        self.deliver();
-                    }
-                    self.publish();
-                }
-            }
-        }
-        self.rooms.set_time(clock::now());
-        self.rooms.end_all();
-        self.bury();
-        // Whoever had just come in learns it too.
-        commands.close();
-        while let Some(command) = commands.recv().await {
-            if let Command::Connect(_, known) = command {
-                known.outbox.cut(Cut::Restart);
-            }
-        }
-    }
-
-    /// Sends everybody away. All at once, before the first of them can disconnect: a call survives
-    /// the loss of its signaling, but a client that hears `peer-leave` ends it, and nobody has left.
-    fn restart(&mut self) {
-        self.phase = Phase::Ending;
-        for known in self.connections.values() {
-            known.outbox.cut(Cut::Restart);
-        }
-    }
-
-    /// Sends away those who find their seats again wherever they come back. The others would lose
-    /// theirs: they stay until their call is over or the end has come.
-    fn send_away(&mut self) {
-        self.phase = Phase::Leaving;
-        for known in self.connections.values().filter(|known| known.resumes) {
-            known.outbox.cut(Cut::Restart);
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Connect(id, known) => {
-                if self.phase != Phase::Open {
-                    known.outbox.cut(Cut::Restart);
-                }
-                self.connections.insert(id, known);
-            }
-            Command::Join(id, room, member, terms) => {
-                self.rooms.handle_join(id, room, member, terms);
-            }
-            Command::Resume(id, ticket, received) => {
-                self.rooms.handle_resume(id, *ticket, received);
-            }
-            Command::Leave(id, claim) => self.rooms.handle_leave(id, &claim),
-            Command::Relay(id, claim, to, text) => {
-                self.rooms.handle_relay(id, &claim, &to, &text);
-            }
-            Command::Door(id, claim, door) => self.rooms.handle_door(id, &claim, door),
-            Command::Answer(id, text) => self.rooms.handle_answer(id, text),
-            Command::Notice(id, text) => self.rooms.handle_notice(id, text),
-            Command::Acknowledge(id, upto) => self.rooms.handle_acknowledge(id, upto),
-            Command::Disconnect(id, departure) => {
-                self.connections.remove(&id);
-                self.rooms.handle_disconnect(id, departure, clock::now());
-            }
-            Command::Limit(limits) => self.rooms.limit(limits),
-            Command::Count(reply) => {
-                // Whoever asked may have given up.
-                let _ = reply.send(self.rooms.calls());
-            }
-            Command::List(after, limit, reply) => {
-                let _ = reply.send(self.list(after, limit));
-            }
-            Command::Evict(target, reply) => {
-                let _ = reply.send(self.evict(target));
-            }
-        }
-    }
-
-    fn deliver(&mut self) {
-        while let Some(Delivery { to, event, number }) = self.rooms.poll_delivery() {
-            match &event {
-                Event::Joined { ticket, .. } => {
-                    debug!(connection = to.number(), room = %Personal(&ticket.room), "joined");
-                }
-                Event::Resumed { ticket, .. } => {
-                    debug!(connection = to.number(), room = %Personal(&ticket.room), "resumed");
-                }
-                Event::Refused { why, .. } => {
-                    debug!(connection = to.number(), %why, "refused");
-                    if let Some(known) = self.connections.get(&to) {
-                        note(Repeated::RefusedJoin, known.client.ip());
-                    }
-                }
-                _ => {}
-            }
-            let Some(Known { outbox, .. }) = self.connections.get(&to) else {
-                continue;
-            };
-            if event == Event::Superseded {
-                outbox.cut(Cut::Superseded);
-            } else {
-                // If it runs over, that has woken its session, which will disconnect.
-                let _ = outbox.push(Item::Event(event, number));
-            }
-        }
-        self.bury();
-    }
-
-    fn publish(&mut self) {
-        let stats = &self.stats;
-        Stats::set(&stats.connections, self.connections.len() as u64);
-        Stats::set(&stats.rooms, self.rooms.rooms() as u64);
-        Stats::set(&stats.members, self.rooms.members() as u64);
-        Stats::set(&stats.away, self.rooms.away() as u64);
-        let counters = self.rooms.counters();
-        if counters != self.published {
-            self.published = counters;
-            Stats::set(&stats.joined, counters.joined);
-            for (shown, counted) in stats.refused.iter().zip(counters.refused) {
-                Stats::set(shown, counted);
-            }
-            Stats::set(&stats.relayed, counters.relayed);
-            Stats::set(&stats.undeliverable, counters.undeliverable);
-            Stats::set(&stats.resumed, counters.resumed);
-            Stats::set(&stats.resumed_with_loss, counters.resumed_with_loss);
-        }
-    }
-}
 
 impl Payload for Text {
     fn weight(&self) -> usize {
@@ -526,12 +325,6 @@ async fn until(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-/// Commands waiting for the hub; enough that sessions on all cores rarely wait for its next turn.
-const MAILBOX: usize = 1024;
-
-/// Commands obeyed before the numbers are published and other tasks of the thread get a turn.
-const BATCH: usize = 128;
 
 /// Networks whose messages are counted apart; those beyond share.
 const NETWORKS: usize = 4096;

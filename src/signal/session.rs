@@ -24,7 +24,7 @@ use tracing::{Instrument as _, debug, debug_span};
 use super::core::{Event, MEMBER_ID_MAX, Ticket};
 use super::dialect::{Dialect, Malformed, Request, native};
 use super::frame::{Found, Opcode, Text};
-use super::hub::{Connection, Cut, Gone, Hub, Item};
+use super::hub::{Connection, Cut, Hub, Item};
 use super::stats::Stats;
 use crate::net::clock;
 use crate::shutdown::Drain;
@@ -68,7 +68,7 @@ where
     let connection = if drain.is_announced() {
         None
     } else {
-        hub.connect(visitor.peer, dialect.resumes()).await.ok()
+        hub.connect(visitor.peer, dialect.resumes()).ok()
     };
     let Some(connection) = connection else {
         return Box::pin(farewell::say(socket, dialect, End::Restart)).await;
@@ -100,7 +100,7 @@ where
         let dialect = session.visitor.dialect;
         let socket = session.socket;
         // The seat is free, or kept, before the client has been seen off.
-        connection.disconnect(end.departure()).await;
+        connection.disconnect(end.departure());
         // On the heap, and only now: it is not to be part of every session from its first moment.
         Box::pin(farewell::say(socket, dialect, end)).await;
     }
@@ -174,9 +174,9 @@ where
         let mut alarm = pin!(sleep_until(Instant::from_std(self.timing.deadline())));
         loop {
             let done = match poll_fn(|cx| self.poll_turn(alarm.as_mut(), cx)).await {
-                Ok(Turn::Received(message)) => self.received(message).await,
+                Ok(Turn::Received(message)) => self.received(message),
                 Ok(Turn::Alarm) => {
-                    let done = self.alarm().await;
+                    let done = self.alarm();
                     alarm
                         .as_mut()
                         .reset(Instant::from_std(self.timing.deadline()));
@@ -296,20 +296,19 @@ where
     }
 
     /// The client's answer to a ping.
-    async fn ponged(&mut self, payload: &[u8]) -> Result<(), End> {
+    fn ponged(&mut self, payload: &[u8]) {
         let Some(seat) = &mut self.seat else {
-            return Ok(());
+            return;
         };
         let Ok(number) = <[u8; 8]>::try_from(payload).map(u64::from_be_bytes) else {
-            return Ok(());
+            return;
         };
         // What was never written cannot have arrived.
         if number > seat.written || seat.acknowledged.is_some_and(|before| before >= number) {
-            return Ok(());
+            return;
         }
         seat.acknowledged = Some(number);
-        let done = self.connection.acknowledge(number).await;
-        done.map_err(|_| End::Restart)
+        self.connection.acknowledge(number);
     }
 
     fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), End> {
@@ -317,19 +316,22 @@ where
         self.socket.send(opcode, payload).map_err(|_| End::Stuck)
     }
 
-    async fn alarm(&mut self) -> Result<(), End> {
+    fn alarm(&mut self) -> Result<(), End> {
         match self.timing.due(clock::now()) {
             Due::Silent => Err(End::Silent),
             Due::Stuck => Err(End::Stuck),
             // With a frame stuck in front of it a ping would say nothing about the peer.
             Due::Ping if !self.socket.is_unflushed() => self.ping(),
-            Due::Renew => self.renew(Asked::No).await.map_err(|_| End::Restart),
+            Due::Renew => {
+                self.renew(Asked::No);
+                Ok(())
+            }
             Due::Ping | Due::Nothing => Ok(()),
         }
     }
 
     /// Gives the client fresh credentials.
-    async fn renew(&mut self, asked: Asked) -> Result<(), Gone> {
+    fn renew(&mut self, asked: Asked) {
         let reception = self.hub.reception();
         let text = self.seat.as_ref().and_then(|seat| {
             let gifts = reception.gifts(&seat.ticket, &self.visitor.host);
@@ -337,27 +339,30 @@ where
         });
         self.timing.renew_at(clock::now() + reception.renewal());
         match (text, asked) {
-            (Some(text), Asked::Yes) => self.connection.answer(text.into()).await,
-            (Some(text), Asked::No) => self.connection.notice(text.into()).await,
+            (Some(text), Asked::Yes) => self.connection.answer(text.into()),
+            (Some(text), Asked::No) => self.connection.notice(text.into()),
             (None, Asked::Yes) => {
                 let dialect = self.visitor.dialect;
-                deny(self.connection, dialect, &native::Complaint::NotJoined).await
+                deny(self.connection, dialect, &native::Complaint::NotJoined);
             }
-            (None, Asked::No) => Ok(()),
+            (None, Asked::No) => {}
         }
     }
 
-    async fn received(&mut self, found: Found) -> Result<(), End> {
+    fn received(&mut self, found: Found) -> Result<(), End> {
         let now = clock::now();
         self.timing.heard(now);
         if !self.messages.take(now) || !self.hub.allows(self.visitor.peer.ip(), now) {
             return Err(End::TooFast);
         }
         match found {
-            Found::Text(text) => self.text(text, now).await,
+            Found::Text(text) => self.text(text, now),
             Found::Binary => Err(End::Binary),
             Found::Close(code) => Err(End::Closed(code)),
-            Found::Pong(payload) => self.ponged(&payload).await,
+            Found::Pong(payload) => {
+                self.ponged(&payload);
+                Ok(())
+            }
             Found::Ping(payload) => self.send(Opcode::Pong, &payload),
         }
     }
@@ -368,18 +373,17 @@ where
         note(Repeated::NotAdmitted, self.visitor.peer.ip());
     }
 
-    async fn text(&mut self, text: Text, now: std::time::Instant) -> Result<(), End> {
+    fn text(&mut self, text: Text, now: std::time::Instant) -> Result<(), End> {
         let Ok(request) = self.understand(&text) else {
             Stats::add(&self.hub.stats().malformed);
             note(Repeated::MalformedMessage, self.visitor.peer.ip());
             if !self.malformed.take(now) {
                 return Err(End::Malformed);
             }
-            return match self.visitor.dialect.complaint() {
-                Some(complaint) => self.connection.answer(complaint.into()).await,
-                None => Ok(()),
+            if let Some(complaint) = self.visitor.dialect.complaint() {
+                self.connection.answer(complaint.into());
             }
-            .map_err(|_| End::Restart);
+            return Ok(());
         };
         let (connection, dialect) = (self.connection, self.visitor.dialect);
         match request {
@@ -391,35 +395,35 @@ where
                 let token = token.as_deref().or(self.visitor.token.as_deref());
                 let reception = self.hub.reception();
                 match reception.admit(dialect, &room, member, token) {
-                    Ok((member, terms)) => connection.join(room, member, terms).await,
+                    Ok((member, terms)) => connection.join(room, member, terms),
                     Err(why) => {
                         self.denied();
-                        deny(connection, dialect, &why).await
+                        deny(connection, dialect, &why);
                     }
                 }
             }
             Request::Resume { ticket, received } => match self.hub.reception().ticket(&ticket) {
-                Ok(ticket) => connection.resume(ticket, received).await,
+                Ok(ticket) => connection.resume(ticket, received),
                 Err(why) => {
                     self.denied();
-                    deny(connection, dialect, &why).await
+                    deny(connection, dialect, &why);
                 }
             },
-            Request::Leave(claim) if dialect == Dialect::Lower => self.leave_lower(claim).await,
-            Request::Leave(claim) => connection.leave(claim).await,
-            Request::Say { claim, to, text } => connection.relay(claim, to, text.into()).await,
-            Request::Relay { claim, to } => connection.relay(claim, to, text).await,
-            Request::Door { claim, door } => connection.door(claim, door).await,
-            Request::Ice => self.renew(Asked::Yes).await,
+            Request::Leave(claim) if dialect == Dialect::Lower => self.leave_lower(&claim),
+            Request::Leave(claim) => connection.leave(&claim),
+            Request::Say { claim, to, text } => connection.relay(&claim, &to, &text.into()),
+            Request::Relay { claim, to } => connection.relay(&claim, &to, &text),
+            Request::Door { claim, door } => connection.door(&claim, door),
+            Request::Ice => self.renew(Asked::Yes),
             // Of those in a room only: what others say is about no call.
             Request::Report(_) if self.seat.is_none() => {
-                deny(connection, dialect, &native::Complaint::NotJoined).await
+                deny(connection, dialect, &native::Complaint::NotJoined)
             }
             Request::Report(outcome) => {
                 self.hub.stats().ended_as(outcome);
-                connection.answer(native::REPORTED.into()).await
+                connection.answer(native::REPORTED.into());
             }
-            Request::Answer(text) => connection.answer(text.into()).await,
+            Request::Answer(text) => connection.answer(text.into()),
             Request::Reply(reply) => {
                 let reply = Item::Text(reply.into());
                 return connection.outbox().push(reply).map_err(|_| End::TooSlow);
@@ -429,9 +433,9 @@ where
                 let client = self.visitor.peer;
                 return self.apprtc.obey(command, connection, client, self.hub);
             }
-            Request::Speaks(_) | Request::Nothing => Ok(()),
+            Request::Speaks(_) | Request::Nothing => {}
         }
-        .map_err(|_| End::Restart)
+        Ok(())
     }
 
     /// What a frame asks for. The first one that is more than a heartbeat decides the dialect.
@@ -447,14 +451,9 @@ where
 }
 
 /// Says why a request went no further than this session.
-async fn deny(
-    connection: &Connection,
-    dialect: Dialect,
-    why: &native::Complaint,
-) -> Result<(), Gone> {
-    match dialect.deny(why) {
-        Some(text) => connection.answer(text.into()).await,
-        None => Ok(()),
+fn deny(connection: &Connection, dialect: Dialect, why: &native::Complaint) {
+    if let Some(text) = dialect.deny(why) {
+        connection.answer(text.into());
     }
 }
 

@@ -137,7 +137,7 @@ impl Server {
             Auth::Token(files) => Some(Arc::new(Keyring::open(files).unwrap())),
         };
         let reception = reception(settings, Duration::from_secs(12 * 3600), keyring);
-        self.hub.apply(settings, reception).await;
+        self.hub.apply(settings, reception);
     }
 
     pub(crate) async fn client(&self) -> Client {

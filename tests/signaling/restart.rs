@@ -75,7 +75,7 @@ async fn before_the_end_only_those_are_sent_away_who_can_take_their_seats_elsewh
     let mut native = Client::native_at(server.address).await;
     server.drain.announce();
     assert_eq!(native.is_closed().await.0, 1012);
-    assert_eq!(server.hub.calls().await, 1);
+    assert_eq!(server.hub.calls(), 1);
     let offer = r#"{"cmd":"offer","roomId":"123","uid":"a","remoteUid":"b","msg":"x"}"#;
     first.say(offer).await;
     assert_eq!(second.hears_text().await, offer);
@@ -85,7 +85,7 @@ async fn before_the_end_only_those_are_sent_away_who_can_take_their_seats_elsewh
         .say(r#"{"cmd":"leave","roomId":"123","uid":"a"}"#)
         .await;
     second.hears_cmd("peer-leave", "a").await;
-    assert_eq!(server.hub.calls().await, 0);
+    assert_eq!(server.hub.calls(), 0);
     server.drain.begin();
     assert_eq!(second.is_closed().await.0, 1012);
 }

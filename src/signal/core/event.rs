@@ -306,6 +306,14 @@ pub struct Claim {
     pub member: Option<MemberId>,
 }
 
+impl Claim {
+    /// Whether it says nothing else than that `member` of `room` speaks.
+    pub(super) fn agrees(&self, room: &RoomName, member: &MemberId) -> bool {
+        self.room.as_ref().is_none_or(|claimed| claimed == room)
+            && self.member.as_ref().is_none_or(|claimed| claimed == member)
+    }
+}
+
 /// Who a message is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {

@@ -30,6 +30,13 @@ impl<T: Payload> Member<T> {
         let log = self.log.as_mut()?;
         Some(log.record(event.clone(), budget))
     }
+
+    /// A message of this member came in.
+    pub(super) fn count(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.received += 1;
+        }
+    }
 }
 
 impl<T> Room<T> {

@@ -1,68 +1,37 @@
-//! All rooms for whoever runs the appliance: seen and ended from outside. A question waits for the
-//! hub's turn like any other command, and no longer than `PATIENCE`. AppRTC's rooms and those of the
-//! further dialects are asked directly.
+//! All rooms for whoever runs the appliance: seen and ended from outside, and a line in the log when
+//! one is over.
 
-use std::time::Duration;
-
-use tokio::sync::oneshot;
-
-use super::{Command, Cut, Hub, Known, Owner};
-use crate::net::clock;
+use super::desk::{Desk, Known};
+use super::{Cut, Hub};
 use crate::signal::core::{Door, RoomId, RoomName, Spoken, Story, Target, View};
 use crate::signal::dialect::native::NAMESPACE;
 use crate::signal::oversight::{self, Ended, Member, Room};
 use crate::telemetry::log::{self, Client};
 
-/// How long the hub may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The hub did not answer in time, or has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("signaling is too busy to answer, or has ended")]
-pub struct Busy;
-
 impl Hub {
-    /// The first `limit` rooms after `after`: those of one world in the order in which they were made.
-    pub async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<Vec<Room>, Busy> {
-        let mut rooms = self.ask(|reply| Command::List(after, limit, reply)).await?;
-        for world in [
-            self.shared.apprtc.rooms(after, limit),
-            self.shared.guests.rooms(after, limit),
-        ] {
-            rooms.extend(world);
-        }
+    /// The first `limit` rooms after `after`: those of one world in the order in which they were
+    /// made. Looks at every room.
+    pub fn rooms(&self, after: Option<RoomId>, limit: usize) -> Vec<Room> {
+        let shared = &self.shared;
+        let mut rooms = shared.act(|desk| desk.list(after, limit));
+        rooms.extend(shared.apprtc.rooms(after, limit));
+        rooms.extend(shared.guests.rooms(after, limit));
         rooms.sort_by_key(|room| room.id);
         rooms.truncate(limit);
-        Ok(rooms)
+        rooms
     }
 
     /// Ends a room, or takes a member out of one. False: there is none of that name.
-    pub async fn evict(&self, target: Target) -> Result<bool, Busy> {
-        if self.shared.apprtc.evict(target) || self.shared.guests.evict(target) {
-            return Ok(true);
-        }
-        self.ask(|reply| Command::Evict(target, reply)).await
-    }
-
-    async fn ask<T>(
-        &self,
-        question: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, Busy> {
-        let (reply, answer) = oneshot::channel();
-        let asked = async {
-            let sent = self.shared.mailbox.send(question(reply)).await;
-            sent.map_err(|_| Busy)?;
-            answer.await.map_err(|_| Busy)
-        };
-        tokio::time::timeout(PATIENCE, asked)
-            .await
-            .unwrap_or(Err(Busy))
+    pub fn evict(&self, target: Target) -> bool {
+        let shared = &self.shared;
+        shared.apprtc.evict(target)
+            || shared.guests.evict(target)
+            || shared.act(|desk| desk.evict(target))
     }
 }
 
-impl Owner {
-    pub(super) fn list(&mut self, after: Option<RoomId>, limit: usize) -> Vec<Room> {
-        self.rooms.set_time(clock::now());
+impl Desk {
+    fn list(&self, after: Option<RoomId>, limit: usize) -> Vec<Room> {
         let views = self.rooms.views(after, limit);
         views.into_iter().map(|view| self.room(view)).collect()
     }
@@ -89,7 +58,7 @@ impl Owner {
         }
     }
 
-    pub(super) fn evict(&mut self, target: Target) -> bool {
+    fn evict(&mut self, target: Target) -> bool {
         let Some(connections) = self.rooms.handle_eviction(target) else {
             return false;
         };
@@ -101,15 +70,14 @@ impl Owner {
         true
     }
 
-    /// Tells the log of rooms that are over.
-    pub(super) fn bury(&mut self) {
-        while let Some(story) = self.rooms.poll_ended() {
-            say(&story);
-        }
+    /// The rooms that are over since this was last asked.
+    pub(super) fn ended(&mut self) -> Vec<Story> {
+        std::iter::from_fn(|| self.rooms.poll_ended()).collect()
     }
 }
 
-fn say(story: &Story) {
+/// Tells the log of a room that is over.
+pub(super) fn bury(story: &Story) {
     oversight::say(&Ended {
         id: story.id,
         dialect: dialect(&story.name, story.spoken),

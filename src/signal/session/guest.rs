@@ -17,7 +17,7 @@ use crate::signal::dialect::{Ask, Dialect, lower};
 use crate::signal::guests::Place;
 use crate::signal::guests::core::peerjs::{PeerId, Refusal};
 use crate::signal::guests::core::topics::Only;
-use crate::signal::hub::{Cut, Gone, Item};
+use crate::signal::hub::{Cut, Item};
 use crate::signal::stats::Stats;
 
 /// What a client is to a further dialect.
@@ -64,7 +64,7 @@ where
     }
 
     /// A client in lower case gives up its seat, and is told so.
-    pub(super) async fn leave_lower(&mut self, claim: Claim) -> Result<(), Gone> {
+    pub(super) fn leave_lower(&mut self, claim: &Claim) {
         let own = self.own.take_if(|own| {
             claim.room.as_ref().is_none_or(|room| *room == own.room)
                 && claim.member.as_ref().is_none_or(|id| *id == own.member)
@@ -72,10 +72,9 @@ where
         let room = own.as_ref().map(|own| &own.room).or(claim.room.as_ref());
         let room = room.map(RoomName::as_str).unwrap_or_default();
         let told = lower::left(room, own.as_ref().map(|own| &own.member));
-        self.connection.leave(claim).await?;
-        match told {
-            Some(told) => self.connection.answer(told.into()).await,
-            None => Ok(()),
+        self.connection.leave(claim);
+        if let Some(told) = told {
+            self.connection.answer(told.into());
         }
     }
 
