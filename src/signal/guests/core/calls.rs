@@ -148,8 +148,12 @@ impl<N: Clone + AsRef<str>> Calls<N> {
         }
     }
 
-    /// A client has another connection now.
+    /// A client has another connection now, which is nobody else's any more.
     pub fn handle_move(&mut self, before: ConnectionId, after: ConnectionId) {
+        if before == after {
+            return;
+        }
+        self.handle_leave(after);
         for other in self.others.remove(&before).unwrap_or_default() {
             let Some(mut talk) = self.pairs.remove(&Pair::new(before, other)) else {
                 continue;
@@ -272,6 +276,8 @@ const OF_ONE: usize = 32;
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::net::clock;
     use crate::signal::record::World;
@@ -376,5 +382,37 @@ mod tests {
         assert_eq!(ended(&mut calls).len(), 2);
         calls.handle_leave(A);
         assert_eq!(ended(&mut calls), []);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_remembered_agrees_and_goes_with_those_whom_it_is_of(
+            steps in prop::collection::vec((0..6_u8, 0..6_u64, 0..6_u64), 0..200),
+        ) {
+            let mut calls = calls();
+            let mut over = 0;
+            for (step, one, other) in steps {
+                let (one, other) = (ConnectionId::new(one), ConnectionId::new(other));
+                match step {
+                    0 | 1 => say(&mut calls, one, other, Word::Offer),
+                    2 => say(&mut calls, one, other, Word::Answer),
+                    3 => calls.handle_end(one, other),
+                    4 => calls.handle_leave(one),
+                    _ => calls.handle_move(one, other),
+                }
+                let views = calls.views(None, 99);
+                prop_assert_eq!(views.len(), calls.calls());
+                over += ended(&mut calls).len();
+                let known: usize = calls.others.values().map(Vec::len).sum();
+                prop_assert_eq!(known, calls.pairs.len() * 2);
+            }
+            let left = calls.calls();
+            for number in 0..6 {
+                calls.handle_leave(ConnectionId::new(number));
+            }
+            prop_assert_eq!(ended(&mut calls).len(), left);
+            prop_assert!(calls.pairs.is_empty() && calls.others.is_empty());
+            prop_assert!(over < 200);
+        }
     }
 }
