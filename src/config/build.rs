@@ -47,14 +47,16 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
         problems: Vec::new(),
         warnings: Vec::new(),
     };
+    let front = front(&mut reader);
+    let signaling = signaling(&mut reader, front.max_per_ip);
     let mut settings = Settings {
         host: reader.required("host", list(text(text::host))),
         external_ip: reader.required("external_ip", external_ip),
         state_dir: reader.path("state_dir").unwrap_or(state_dir),
         drain_timeout: reader.required("drain_timeout", text(drain_timeout)),
-        front: front(&mut reader),
+        front,
         tls: Tls::SelfSigned,
-        signaling: signaling(&mut reader),
+        signaling,
         turn: turn(&mut reader),
         ice: ice(&mut reader),
         web: Web {
@@ -201,7 +203,9 @@ fn front(reader: &mut Reader<'_>) -> Front {
     }
 }
 
-fn signaling(reader: &mut Reader<'_>) -> Signaling {
+fn signaling(reader: &mut Reader<'_>, max_per_ip: NonZeroUsize) -> Signaling {
+    let messages_per_second: u32 =
+        reader.required("signaling.messages_per_second", number(1..=1_000_000));
     let rate = number(0..=1_000_000);
     let open = reader.required(
         "signaling.auth",
@@ -213,9 +217,17 @@ fn signaling(reader: &mut Reader<'_>) -> Signaling {
             true => Auth::Open,
             false => Auth::Token(keys),
         },
+        // Whoever allows one address more allows its network more.
         prefix_connections_per_second: reader
-            .required("signaling.prefix_connections_per_second", &rate),
-        prefix_messages_per_second: reader.required("signaling.prefix_messages_per_second", &rate),
+            .optional("signaling.prefix_connections_per_second", &rate)
+            .unwrap_or_else(|| {
+                u32::try_from(max_per_ip.get())
+                    .unwrap_or(u32::MAX)
+                    .div_ceil(10)
+            }),
+        prefix_messages_per_second: reader
+            .optional("signaling.prefix_messages_per_second", &rate)
+            .unwrap_or_else(|| messages_per_second.saturating_mul(40)),
         path: reader.required("signaling.path", text(text::path)),
         ping_interval: reader.duration("signaling.ping_interval"),
         idle_timeout: reader.duration("signaling.idle_timeout"),
@@ -223,8 +235,7 @@ fn signaling(reader: &mut Reader<'_>) -> Signaling {
         room_capacity: reader.count("signaling.room_capacity", 1_000),
         max_message: reader.required("signaling.max_message", text(message_size)),
         max_rooms: reader.required("signaling.max_rooms", number(1..=10_000_000)),
-        messages_per_second: reader
-            .required("signaling.messages_per_second", number(1..=1_000_000)),
+        messages_per_second,
         allowed_origins: reader.required("signaling.allowed_origins", list(text(text::origin))),
         legacy_listen: reader.required("signaling.legacy_listen", list(text(legacy_listener))),
         room_link: reader.required(

@@ -170,8 +170,16 @@ pub(super) const KEYS: &[Key] = &[
     given("signaling.max_message", Text, "\"64KiB\""),
     given("signaling.max_rooms", Number, "100000"),
     given("signaling.messages_per_second", Number, "50"),
-    given("signaling.prefix_connections_per_second", Number, "20"),
-    given("signaling.prefix_messages_per_second", Number, "2000"),
+    open(
+        "signaling.prefix_connections_per_second",
+        Number,
+        "a tenth of front.max_per_ip",
+    ),
+    open(
+        "signaling.prefix_messages_per_second",
+        Number,
+        "40 times signaling.messages_per_second",
+    ),
     given("signaling.allowed_origins", List, "[]"),
     given("signaling.legacy_listen", List, "[]"),
     given("signaling.auth", Text, "\"open\""),

@@ -372,6 +372,20 @@ mod tests {
     }
 
     #[test]
+    fn a_network_may_do_more_where_an_address_may() {
+        let budgets = |text: &str| {
+            let signaling = load(text).unwrap().settings.signaling;
+            let connections = signaling.prefix_connections_per_second;
+            (connections, signaling.prefix_messages_per_second)
+        };
+        assert_eq!(budgets(""), (26, 2_000));
+        let more = "[front]\nmax_per_ip = 5000\n[signaling]\nmessages_per_second = 1000\n";
+        assert_eq!(budgets(more), (500, 40_000));
+        let said = format!("{more}prefix_connections_per_second = 0\n");
+        assert_eq!(budgets(&said), (0, 40_000));
+    }
+
+    #[test]
     fn every_key_of_the_table_is_read_by_somebody() {
         // A key that nothing reads would take the wrong kind of value in silence.
         for key in KEYS {
