@@ -374,6 +374,7 @@ fn limits(settings: &settings::Signaling) -> Limits {
         squeezed: STORED_SPARE,
         grace: GRACE,
         arrival: ARRIVAL,
+        settling: SETTLING,
         // With tokens, whoever comes in must have shown one.
         open: settings.open_collider && settings.auth == Auth::Open,
     }
@@ -421,6 +422,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long joining may take: a phone asks for its ICE configuration, with patience, before it
 /// opens its socket.
 const ARRIVAL: Duration = Duration::from_secs(60);
+
+/// How long it may take while somebody else waits for the place: somewhat longer than that phone's
+/// patience.
+const SETTLING: Duration = Duration::from_secs(20);
 
 /// Messages kept of a client that is alone, for who comes next.
 const STORED_MESSAGES: usize = 1024;
