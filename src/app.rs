@@ -279,10 +279,12 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
     };
     reload.run(source)?;
 
-    let mut newcomers = Newcomers::Refused;
-    tokio::select! {
-        () = signals.next() => {}
-        () = asked_to_drain.notified() => tracing::info!("asked to drain by the admin listener"),
+    let newcomers = tokio::select! {
+        () = signals.next() => Newcomers::Refused,
+        () = asked_to_drain.notified() => {
+            tracing::info!("asked to drain by the admin listener");
+            Newcomers::Refused
+        }
         successor = offer.taken() => {
             drain.announce();
             admin.close().await;
@@ -294,11 +296,11 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
             tracing::info!("another process serves the newcomers from now on");
             // Whoever manages both stops this one as well: its calls are not meant.
             signals.forgive();
-            newcomers = Newcomers::Elsewhere;
+            Newcomers::Elsewhere
         }
-    }
-    let patience = in_force.load().drain_timeout;
-    leave::run(&drain, &workers, &hub, patience, newcomers, &mut signals).await;
+    };
+    let settings = in_force.load_full();
+    leave::run(&drain, &workers, &hub, &settings, newcomers, &mut signals).await;
     workers.stop();
     repeats::flush();
     manager::ended();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::manager;
+use crate::config::settings::Settings;
 use crate::net::clock;
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
@@ -29,13 +30,29 @@ pub(super) enum Newcomers {
     Elsewhere,
 }
 
+impl Newcomers {
+    fn patience(self, settings: &Settings) -> Patience {
+        let (key, limit) = match self {
+            Self::Refused => ("drain_timeout", settings.drain_timeout),
+            Self::Elsewhere => ("hand_over_timeout", settings.hand_over_timeout),
+        };
+        Patience { key, limit }
+    }
+}
+
+/// How long calls are waited for, and where it is said.
+struct Patience {
+    key: &'static str,
+    limit: Duration,
+}
+
 /// Ends everything but the workers' threads. Returns when all connections have ended, when time is
 /// up, or at the next signal.
 pub(super) async fn run(
     drain: &Drain,
     workers: &Workers,
     hub: &Hub,
-    patience: Duration,
+    settings: &Settings,
     newcomers: Newcomers,
     signals: &mut Signals,
 ) {
@@ -45,7 +62,7 @@ pub(super) async fn run(
     }
     manager::stopping("waiting for calls to end");
     let leaving = async {
-        wait_for_calls(workers, hub, patience).await;
+        wait_for_calls(workers, hub, newcomers.patience(settings)).await;
         drain.begin();
         if !drain.finish(GOODBYE).await {
             tracing::warn!("some connections did not end in time");
@@ -61,7 +78,8 @@ pub(super) async fn run(
 }
 
 /// Waits until no call is carried any more, or patience ends.
-async fn wait_for_calls(workers: &Workers, hub: &Hub, patience: Duration) {
+async fn wait_for_calls(workers: &Workers, hub: &Hub, patience: Patience) {
+    let Patience { key, limit } = patience;
     let began = clock::now();
     let mut said = None;
     loop {
@@ -71,11 +89,11 @@ async fn wait_for_calls(workers: &Workers, hub: &Hub, patience: Duration) {
             tracing::info!("no calls are left: stopping");
             return;
         }
-        if waited >= patience {
+        if waited >= limit {
             tracing::warn!(
                 relays,
                 rooms,
-                "stopping with calls that go on (drain_timeout is over)"
+                "stopping with calls that go on ({key} is over)"
             );
             return;
         }
@@ -83,12 +101,12 @@ async fn wait_for_calls(workers: &Workers, hub: &Hub, patience: Duration) {
             tracing::info!(
                 relays,
                 rooms,
-                seconds_left = (patience - waited).as_secs(),
+                seconds_left = (limit - waited).as_secs(),
                 "draining: waiting for calls to end; one more signal stops at once"
             );
             manager::stopping(&format!("{relays} relays and {rooms} rooms are waited for"));
         }
-        tokio::time::sleep(LOOK.min(patience - waited)).await;
+        tokio::time::sleep(LOOK.min(limit - waited)).await;
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// How long an appliance that ends waits for calls to end first; zero: not at all.
     pub drain_timeout: Duration,
+    /// The same where another process has taken over: nobody waits for this one to end.
+    pub hand_over_timeout: Duration,
     /// `[front]`
     pub front: Front,
     /// `[tls]`

@@ -35,7 +35,8 @@ fn sockets_on(address: SocketAddr) -> [OwnedFd; 3] {
 fn site(name: &str) -> Site {
     let mut site = Site::new(name, "", "");
     site.turn = site.https;
-    site.configure("drain_timeout = '1h'", "");
+    // Of no account once another process is there.
+    site.configure("drain_timeout = '0s'", "");
     site
 }
 
@@ -111,7 +112,7 @@ fn calls_stay_where_they_are_and_newcomers_go_to_the_new_process() {
 fn on_a_socket_for_every_address_each_client_is_answered_from_the_one_it_knows() {
     let mut site = site("dual");
     site.ip = Ipv6Addr::UNSPECIFIED.into();
-    site.configure("drain_timeout = '1h'", "");
+    site.configure("drain_timeout = '0s'", "");
     let sockets = sockets(&site);
     let _old = Process::start(&site, &sockets);
     let at = |ip: IpAddr| SocketAddr::new(ip, site.https);
@@ -158,6 +159,18 @@ fn being_told_to_end_after_the_hand_over_ends_no_call() {
     relays(&mut client, &peer, 0x4000);
     old.signal("-TERM");
     assert_eq!(old.ended(), Some(0));
+}
+
+#[test]
+fn patience_with_the_old_calls_has_an_end_of_its_own() {
+    let site = site("impatient");
+    site.configure("drain_timeout = '1h'\nhand_over_timeout = '300ms'", "");
+    let sockets = sockets(&site);
+    let mut old = Process::start(&site, &sockets);
+    let _call = relayed(Client::udp(site.turn_address()));
+    let _new = Process::start(&site, &sockets);
+    assert_eq!(old.ended(), Some(0));
+    old.says("hand_over_timeout is over");
 }
 
 #[test]
