@@ -107,7 +107,7 @@ impl<'a> Leaving<'a> {
     async fn calls(&self) {
         let mut wait = Wait::new("drain_timeout", self.drain_timeout, PROGRESS);
         while let Some(left) = wait.goes_on(self.left()) {
-            if let Some(Left { relays, rooms }) = wait.to_say(left) {
+            if let Some(Left { relays, rooms }) = wait.due(left) {
                 tracing::info!(
                     relays,
                     rooms,
@@ -126,7 +126,7 @@ impl<'a> Leaving<'a> {
         let mut wait = Wait::new("hand_over_timeout", self.hand_over_timeout, SLOW_PROGRESS);
         let mut dismissal = clock::now() + self.drain_timeout.min(DISMISSAL);
         while let Some(left) = wait.goes_on(self.left()) {
-            if let Some(Left { relays, rooms }) = wait.to_say(left) {
+            if let Some(Left { relays, rooms }) = wait.due(left) {
                 tracing::info!(
                     relays,
                     rooms,
@@ -210,7 +210,7 @@ impl Wait {
     }
 
     /// What is left, if it is time to tell.
-    fn to_say(&mut self, left: Left) -> Option<Left> {
+    fn due(&mut self, left: Left) -> Option<Left> {
         let now = clock::now();
         let is_due = self
             .said
