@@ -253,10 +253,8 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
         false => Offer::none(),
     };
     manager::watch(workers.remote(), hub.clone(), &drain);
-    announce(mode, settings.host.first(), &fixed.advertised, endpoints);
-    manager::ready();
-
-    let state = Arc::clone(&fixed.state);
+    let (state, advertised) = (Arc::clone(&fixed.state), fixed.advertised);
+    let name = settings.host.first().cloned();
     let reload = Reload {
         running: settings,
         in_force: Arc::clone(&in_force),
@@ -277,7 +275,10 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
         certificate,
         drain: drain.clone(),
     };
+    // Whoever is told that we are ready may want new settings at once.
     reload.run(source)?;
+    announce(mode, name.as_ref(), &advertised, endpoints);
+    manager::ready();
 
     let mut newcomers = Newcomers::Refused;
     tokio::select! {

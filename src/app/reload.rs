@@ -102,7 +102,8 @@ impl Reload {
     }
 
     async fn watch(&mut self, mut source: Source, hangup: &mut Signal) {
-        let mut seen = text(&source.named).await;
+        // It may have changed since it was read for the start.
+        let mut seen = source.loaded.text.clone();
         let mut fresh = None;
         loop {
             let asked = tokio::select! {
@@ -231,8 +232,8 @@ impl Reload {
 }
 
 /// The file as it is now.
-async fn text(named: &Option<PathBuf>) -> Option<String> {
+async fn text(named: &Option<PathBuf>) -> Option<Secret> {
     let named = named.clone();
-    let read = move || Some(Sources::find(named.as_deref()).ok()?.file?.1);
+    let read = move || Some(Secret::new(Sources::find(named.as_deref()).ok()?.file?.1));
     tokio::task::spawn_blocking(read).await.ok()?
 }

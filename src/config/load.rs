@@ -16,6 +16,7 @@ use super::effective::effective;
 use super::environment::Environment;
 use super::file;
 use super::report::{Effective, Origin, Problem};
+use super::secret::Secret;
 use super::settings::Settings;
 use super::unknown::unknown;
 use super::value::{Table, Value};
@@ -43,6 +44,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// The file they came from; `None`: no file, built-in defaults.
     pub file: Option<PathBuf>,
+    /// What was in it, passwords and all.
+    pub text: Option<Secret>,
     /// Every key with its value and origin, secrets redacted, in the order of the file.
     pub effective: Vec<Effective>,
     /// What is allowed and probably not meant.
@@ -89,9 +92,13 @@ impl Sources {
 
     /// Makes the settings, or says everything that is wrong.
     pub fn load(self) -> Result<Loaded, Error> {
-        let (path, document) = match self.file {
-            Some((path, text)) => (Some(path), Document::parse(&text)),
-            None => (None, Document::default()),
+        let (path, text, document) = match self.file {
+            Some((path, text)) => (
+                Some(path),
+                Some(Secret::new(text.as_str())),
+                Document::parse(&text),
+            ),
+            None => (None, None, Document::default()),
         };
         let environment = Environment::read(&self.environment);
         let layers = Layers::new(path, document, environment.root);
@@ -115,6 +122,7 @@ impl Sources {
             warnings: built.warnings.into_iter().chain(ignored).collect(),
             settings: built.settings,
             file: layers.path,
+            text,
         })
     }
 }

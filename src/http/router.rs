@@ -4,7 +4,7 @@ mod apprtc;
 
 use hyper::Method;
 
-pub use apprtc::{AppRtcRoute, ColliderRoute, RoomRoute};
+pub use apprtc::{AppRtcRoute, ColliderRoute, RoomRoute, bare_collider};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

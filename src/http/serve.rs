@@ -93,7 +93,7 @@ where
         async move {
             let response = match offer {
                 Offer::Everything => services.respond::<I>(request, &client).await,
-                Offer::WebSockets => legacy::respond::<I>(&services, request, &client),
+                Offer::WebSockets => legacy::respond::<I>(&services, request, &client).await,
             };
             Ok::<_, Infallible>(response.map(|body| body.with_exchange(running)))
         }

@@ -10,6 +10,7 @@ mod key;
 mod metrics;
 pub mod params;
 pub mod query;
+mod registration;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,6 +24,7 @@ use tracing::debug;
 
 use self::core::{CLIENT_MAX, Delivery, Limits, Lost, Refusal, Rooms, Size, Told, is_id};
 use self::key::{Keys, Shown};
+pub(super) use self::registration::Registration;
 use super::core::{ConnectionId, RoomId, Target};
 use super::dialect::collider::{self, Complaint};
 use super::oversight::{self, Room};
@@ -257,47 +259,7 @@ impl AppRtc {
         })?;
         self.shared.sockets_so_far.fetch_add(1, Ordering::Relaxed);
         debug!(socket = socket.number(), room = %Personal(room), "registered");
-        Ok(Registration {
-            apprtc: self.clone(),
-            socket,
-            page_gone: false,
-        })
-    }
-}
-
-/// A socket that belongs to a client. Dropping it tells that the socket is no more.
-#[derive(Debug)]
-pub(super) struct Registration {
-    apprtc: AppRtc,
-    socket: ConnectionId,
-    page_gone: bool,
-}
-
-impl Registration {
-    /// The client says this to the other one. There is no answer.
-    pub(super) fn send(&self, body: &str) {
-        let now = clock::now();
-        let shared = &self.apprtc.shared;
-        let sent = shared.with(|rooms| rooms.handle_send(self.socket, body.into(), now));
-        if let Err(why) = sent {
-            debug!(socket = self.socket.number(), %why, "not delivered");
-        }
-    }
-
-    /// Whoever was here has said that they are going.
-    pub(super) fn page_gone(&mut self) {
-        self.page_gone = true;
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        let now = clock::now();
-        self.apprtc.shared.act(|desk| {
-            desk.ears.remove(&self.socket);
-            desk.rooms
-                .handle_disconnect(self.socket, self.page_gone, now);
-        });
+        Ok(Registration::new(self.clone(), socket))
     }
 }
 
@@ -379,6 +341,7 @@ fn limits(settings: &settings::Signaling) -> Limits {
         squeezed: STORED_SPARE,
         grace: GRACE,
         arrival: ARRIVAL,
+        settling: SETTLING,
         // With tokens, whoever comes in must have shown one.
         open: settings.open_collider && settings.auth == Auth::Open,
     }
@@ -426,6 +389,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long joining may take: a phone asks for its ICE configuration, with patience, before it
 /// opens its socket.
 const ARRIVAL: Duration = Duration::from_secs(60);
+
+/// How long it may take while somebody else waits for the place: somewhat longer than that phone's
+/// patience.
+const SETTLING: Duration = Duration::from_secs(20);
 
 /// Messages kept of a client that is alone, for who comes next.
 const STORED_MESSAGES: usize = 1024;

@@ -261,7 +261,7 @@ impl Shared {
         done
     }
 
-    /// Nothing that is done under the lock can be left half done.
+    /// A panic under the lock, a mistake of ours, ends one session; the others go on.
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,10 +1,13 @@
 //! Whole calls, with clients that do the requests of those in the field in their order.
 
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::client::{BYE, Person, Server, Socket};
-use crate::door::Reply;
+use crate::door::{Reply, within};
 
 /// What AppRTC's Android client sends with each request.
 const ANDROID: [&str; 3] = [
@@ -256,5 +259,49 @@ async fn ios_asks_for_its_relay_before_it_joins() {
         relay["credential"].is_string() && relay["username"].is_string(),
         "{ice}"
     );
+    assert_eq!(server.try_join("r").await["result"], "SUCCESS");
+}
+
+#[tokio::test]
+async fn ios_makes_its_requests_over_http2() {
+    let server = Server::start().await;
+    let stream = TokioIo::new(server.door.tls(&["h2"]).await);
+    let (client, connection) = http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    server
+        .door
+        .drain
+        .spawn(async move { drop(connection.await) });
+    let ask = async |method: &str, url: &str, body: &str| {
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(url)
+            .header("referer", "https://appr.tc")
+            .body(body.to_owned())
+            .unwrap();
+        let mut client = client.clone();
+        within(client.ready()).await.unwrap();
+        let answer = within(client.send_request(request)).await.unwrap();
+        assert_eq!(answer.status(), 200, "{method} {url}");
+        let body = within(answer.into_body().collect()).await.unwrap();
+        serde_json::from_slice::<Value>(&body.to_bytes()).unwrap_or_default()
+    };
+    let site = format!("https://{}", server.host());
+    let params = ask("GET", &format!("{site}/params"), "").await;
+    let ice = ask("POST", params["ice_server_url"].as_str().unwrap(), "").await;
+    assert!(ice["iceServers"][0]["urls"].is_array());
+    let joined = ask("POST", &format!("{site}/join/r"), "").await;
+    let joined = &joined["params"];
+    let text = |field: &str| joined[field].as_str().unwrap().to_owned();
+    assert_eq!(text("wss_url"), format!("wss://{}/ws", server.host()));
+    let own = format!("r/{}", text("client_id"));
+    let posted = ask("POST", &format!("{site}/message/{own}"), "{\n}").await;
+    assert_eq!(posted["result"], "SUCCESS");
+    let other = server.join("r").await;
+    assert_eq!(other.messages(), ["{\n}"]);
+    ask("POST", &format!("{site}/leave/{own}"), "").await;
+    let post_url = text("wss_post_url");
+    ask("DELETE", &format!("{post_url}/{own}"), "").await;
     assert_eq!(server.try_join("r").await["result"], "SUCCESS");
 }

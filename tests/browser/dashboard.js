@@ -44,4 +44,23 @@ export function dashboard(stage) {
     await operator.goHome([/401/]);
     for (const person of [first, second]) await person.goHome();
   });
+
+  test('the operator ends a room of AppRTC, and our pages do not come back', async () => {
+    const { served } = stage;
+    const first = await Person.enter(stage.left, served, '/r/ended?dialect=apprtc');
+    await first.join();
+    await first.reaches('waiting');
+    const second = await Person.enter(stage.right, served, '/r/ended?dialect=apprtc');
+    await second.join();
+    await second.reaches('connected');
+    const ask = (path, options) => fetch(`${served.admin}${path}`, { ...options, headers: { authorization: `Bearer ${served.token}` } });
+    const { rooms } = await (await ask('/sessions?only=rooms')).json();
+    const room = rooms.find(({ dialect }) => dialect === 'apprtc');
+    assert.equal(room.members.length, 2);
+    assert.equal((await ask(`/sessions/${room.id}`, { method: 'DELETE' })).status, 200);
+    for (const person of [first, second]) await person.reaches('failed', (state) => state.reason === 'removed');
+    const left = await (await ask('/sessions?only=rooms')).json();
+    assert.deepEqual(left.rooms.filter(({ dialect }) => dialect === 'apprtc'), []);
+    for (const person of [first, second]) await person.goHome();
+  });
 }

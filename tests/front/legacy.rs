@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::door::{Door, ask, tls, within};
+use crate::door::{Door, Setup, ask, tls, within};
 
 /// From a page that we know nothing of.
 async fn opened<S>(stream: S, path: &str) -> WebSocketStream<S>
@@ -76,6 +76,46 @@ async fn a_listener_for_old_clients_has_neither_pages_nor_credentials() {
         let protected = tls(door.wss, door.trusting(&["http/1.1"])).await.unwrap();
         assert_eq!(ask(protected, &request).await.status, 426, "{path}");
     }
+}
+
+#[tokio::test]
+async fn collider_is_found_under_the_paths_that_it_has_on_a_port_of_its_own() {
+    let mut setup = Setup::default();
+    setup.settings.signaling.open_collider = true;
+    let door = setup.open().await;
+    let request = async |method: &str, path: &str, body: &str| {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: a:8089\r\nOrigin: https://apprtc.example\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let protected = tls(door.wss, door.trusting(&["http/1.1"])).await.unwrap();
+        ask(protected, &request).await
+    };
+    // A room server of somebody else's passes on what a client has said, and the client says goodbye.
+    let protected = tls(door.wss, door.trusting(&[])).await.unwrap();
+    let mut socket = opened(protected, "/ws").await;
+    let frame = json!({"cmd": "register", "roomid": "r", "clientid": "one"}).to_string();
+    socket.send(Message::text(frame)).await.unwrap();
+    socket
+        .send(Message::text(r#"{"cmd":"fence"}"#))
+        .await
+        .unwrap();
+    assert_eq!(hears(&mut socket).await["msg"], "");
+    let posted = request("POST", "/r/other", "offer").await;
+    assert_eq!((posted.status, posted.text()), (200, "OK\n"));
+    assert_eq!(posted.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(hears(&mut socket).await["msg"], "offer");
+    let asked = request("OPTIONS", "/r/other", "").await;
+    let methods = asked.header("access-control-allow-methods");
+    assert_eq!((asked.status, methods), (200, Some("POST, DELETE")));
+    let deleted = request("DELETE", "/r/other", "").await;
+    assert_eq!((deleted.status, deleted.text()), (200, "OK\n"));
+    assert_eq!(hears(&mut socket).await["msg"], r#"{"type":"bye"}"#);
+    assert!(request("GET", "/status", "").await.json()["upsec"].is_number());
+    let wrong = request("POST", "/join/r/x", "y").await;
+    assert_eq!(wrong.status, 500);
+    assert!(wrong.text().starts_with("Invalid path: /join/r/x"));
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 const BACKOFF_MS = [300, 1000, 2000, 4000, 8000];
 const PATIENCE_MS = 10000;
+const POLICY = 1008;
+const EVICTED = 'ended by the operator';
 /** There is one other at most, and nobody tells its name. */
 const PEER = 'peer';
 const BYE = { type: 'bye' };
@@ -139,7 +141,15 @@ export class AppRtc {
       if (error) this.#params = null;
       else if (msg) this.#hear(parse(msg));
     };
-    socket.onclose = () => this.#lost(messages);
+    socket.onclose = ({ code, reason }) => {
+      // The operator has ended it: to come back would be to begin anew.
+      if (code === POLICY && reason === EVICTED) {
+        this.close();
+        this.#on.refused('ended');
+      } else {
+        this.#lost(messages);
+      }
+    };
   }
 
   #joined(messages) {

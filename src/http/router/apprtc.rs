@@ -71,6 +71,11 @@ pub(super) fn find(path: &str) -> Option<AppRtcRoute> {
     Some(AppRtcRoute::Room(route))
 }
 
+/// What a path means to Collider on a port of its own.
+pub fn bare_collider(path: &str) -> ColliderRoute {
+    below_collider(path).unwrap_or(ColliderRoute::Unknown)
+}
+
 fn below_collider(rest: &str) -> Option<ColliderRoute> {
     if rest.is_empty() {
         return Some(ColliderRoute::Unknown);
@@ -153,6 +158,16 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(find(path), expected, "{path}");
+        }
+        for (path, expected) in [
+            ("/r-1/C_2", ColliderRoute::Client(pair().0, pair().1)),
+            ("/status", ColliderRoute::Status),
+            ("/", ColliderRoute::Unknown),
+            ("/collider/a/b", ColliderRoute::Unknown),
+            ("*", ColliderRoute::Unknown),
+            ("", ColliderRoute::Unknown),
+        ] {
+            assert_eq!(bare_collider(path), expected, "{path}");
         }
     }
 }

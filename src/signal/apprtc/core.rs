@@ -50,6 +50,8 @@ pub struct Limits {
     pub grace: Duration,
     /// For how long a client that has joined may be without a socket and say nothing.
     pub arrival: Duration,
+    /// For how long it keeps its place even if somebody else wants it.
+    pub settling: Duration,
     /// Whether sockets may belong to clients that have not joined here: an external room server
     /// sends them.
     pub open: bool,

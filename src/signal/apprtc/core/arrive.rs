@@ -24,11 +24,10 @@ impl Rooms {
             return Err(Refusal::Duplicate);
         }
         if let Some(there) = there.filter(|there| there.occupants() >= CAPACITY) {
-            // A page that was reloaded would otherwise be kept out by itself.
-            let Some(gone) = there
-                .members()
-                .find(|one| one.is_page_gone && one.is_joined())
-            else {
+            // A page that was reloaded would otherwise be kept out by itself, and so would a phone whose
+            // user has given up before it had its socket, and tries again.
+            let before = now.checked_sub(self.limits.settling);
+            let Some(gone) = there.members().find(|one| one.gives_way(before)) else {
                 return Err(Refusal::Full);
             };
             let gone = gone.number;
@@ -86,7 +85,9 @@ impl Rooms {
             Some(there) => there,
             None => self.rooms.entry(room.into()).or_default(),
         };
-        let surplus = there.add(Member::new(number, seat, client.into()));
+        let mut member = Member::new(number, seat, client.into());
+        member.silent_since = Some(now);
+        let surplus = there.add(member);
         let people = there.people();
         let numbers = &mut self.numbers;
         let record = there.record.get_or_insert_with(|| numbers.open(Some(now)));

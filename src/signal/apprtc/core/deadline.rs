@@ -40,6 +40,9 @@ impl Rooms {
             false => self.limits.arrival,
         };
         let name = Arc::clone(name);
+        if let Some(member) = self.member_mut(&name, number) {
+            member.silent_since = Some(now);
+        }
         self.set_deadline(&name, number, Some(now + patience));
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Member {
     pub(super) has_said_goodbye: bool,
     /// Not a client, but the other end of one that calls itself.
     pub(super) is_loopback: bool,
+    /// When it came, or spoke without a socket.
+    pub(super) silent_since: Option<Instant>,
     /// When it is given up.
     pub(super) deadline: Option<Instant>,
     /// What it said while it was alone, for who comes next.
@@ -76,6 +78,7 @@ impl Member {
             is_page_gone: false,
             has_said_goodbye: false,
             is_loopback: false,
+            silent_since: None,
             deadline: None,
             stored: Queue::default(),
             waiting: Queue::default(),
@@ -84,6 +87,17 @@ impl Member {
 
     pub(super) fn is_joined(&self) -> bool {
         self.standing == Standing::Joined
+    }
+
+    /// Whether a newcomer may have its place: its page is gone, or it has given no sign of life since
+    /// `before`, when it came.
+    pub(super) fn gives_way(&self, before: Option<Instant>) -> bool {
+        let is_late = self
+            .silent_since
+            .zip(before)
+            .is_some_and(|(since, before)| since <= before);
+        let is_missing = !self.was_registered && !self.is_loopback && is_late;
+        self.is_joined() && (self.is_page_gone || is_missing)
     }
 
     /// Whether this is somebody who has a place.

@@ -23,6 +23,7 @@ fn limits() -> Limits {
         squeezed: 10,
         grace: 10 * SECOND,
         arrival: 60 * SECOND,
+        settling: 20 * SECOND,
         open: false,
     }
 }
@@ -211,6 +212,40 @@ fn a_page_that_said_it_goes_makes_way_for_who_comes() {
     assert_eq!(world.told(), []);
     assert_eq!(world.join("r", "c"), Ok((false, vec![])));
     assert_eq!(world.told(), [message(2, BYE)]);
+}
+
+#[test]
+fn who_has_not_come_to_its_socket_for_long_makes_way_for_who_comes() {
+    let mut world = World::new();
+    world.join("r", "given up").unwrap();
+    world.wait(5 * SECOND);
+    world.join("r", "again").unwrap();
+    world.register(1, "again").unwrap();
+    world.wait(14 * SECOND);
+    assert_eq!(
+        world.join("r", "friend"),
+        Err(Refusal::Full),
+        "it may be slow"
+    );
+    world.wait(SECOND);
+    assert_eq!(world.join("r", "friend"), Ok((false, vec![])));
+    assert_eq!(world.told(), [message(1, BYE)]);
+    assert_eq!(world.register(2, "given up"), Err(Complaint::Full));
+    // Whoever has a socket, or talks, stays.
+    world.message("friend", "1").unwrap();
+    world.wait(19 * SECOND);
+    world.message("friend", "2").unwrap();
+    world.wait(19 * SECOND);
+    assert_eq!(world.join("r", "third"), Err(Refusal::Full));
+    world.register(2, "friend").unwrap();
+    world.wait(100 * SECOND);
+    assert_eq!(world.join("r", "third"), Err(Refusal::Full));
+    world.disconnect(2);
+    assert_eq!(
+        world.join("r", "third"),
+        Err(Refusal::Full),
+        "it may come back"
+    );
 }
 
 #[test]

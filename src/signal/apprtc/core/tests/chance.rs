@@ -1,6 +1,6 @@
 //! Random people in one room, under a clock that jumps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
@@ -17,6 +17,7 @@ enum Step {
     Leave(usize),
     Delete(usize),
     Disconnect(usize, bool),
+    Evict(bool),
     Wait(u64),
 }
 
@@ -32,6 +33,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => who.clone().prop_map(Step::Leave),
         1 => who.clone().prop_map(Step::Delete),
         1 => (who, any::<bool>()).prop_map(|(who, gone)| Step::Disconnect(who, gone)),
+        1 => any::<bool>().prop_map(Step::Evict),
         1 => (1..70_u64).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 0..80)
@@ -73,6 +75,7 @@ proptest! {
         let mut next_socket = 0;
         // What each client has been told, from anybody, as numbers of messages.
         let mut heard: HashMap<usize, Vec<u64>> = HashMap::new();
+        let (mut listed, mut told_of) = (HashSet::new(), HashSet::new());
         for step in steps {
             said += 1;
             let body = said.to_string();
@@ -111,6 +114,15 @@ proptest! {
                     people.open.remove(&socket);
                     world.rooms.handle_disconnect(ConnectionId::new(socket), gone, world.now);
                 }
+                Step::Evict(everybody) => {
+                    if let Some(view) = world.rooms.views(None, 1, world.now).pop() {
+                        let target = match (everybody, view.seats.last()) {
+                            (false, Some(seat)) => Target::Seat(seat.id),
+                            _ => Target::Room(view.account.id),
+                        };
+                        prop_assert!(world.rooms.handle_eviction(target, world.now));
+                    }
+                }
                 Step::Wait(seconds) => world.wait(SECOND * u32::try_from(seconds).unwrap()),
             }
             for (to, what) in world.told() {
@@ -129,6 +141,16 @@ proptest! {
                 }
             }
             prop_assert!(world.rooms.occupants("r") <= CAPACITY);
+            // A room is listed as long as somebody has a place, and told of once, when nobody has.
+            while let Some(account) = world.rooms.poll_ended() {
+                prop_assert!((1..=CAPACITY).contains(&account.most));
+                prop_assert!(told_of.insert(account.id.number()));
+            }
+            for view in world.rooms.views(None, 9, world.now) {
+                prop_assert!((1..=CAPACITY).contains(&view.seats.len()));
+                prop_assert!(!told_of.contains(&view.account.id.number()));
+                listed.insert(view.account.id.number());
+            }
             prop_assert!(world.rooms.held() <= CAPACITY * 2 * 100);
         }
         for numbers in heard.values() {
@@ -139,6 +161,8 @@ proptest! {
             world.disconnect(socket);
         }
         world.wait(200 * SECOND);
+        told_of.extend(std::iter::from_fn(|| world.rooms.poll_ended()).map(|one| one.id.number()));
+        prop_assert!(listed.is_subset(&told_of));
         let rooms = &world.rooms;
         prop_assert_eq!((rooms.rooms(), rooms.clients(), rooms.held()), (0, 0, 0));
         prop_assert_eq!(rooms.poll_timeout(), None);
