@@ -12,6 +12,9 @@ program=${1:-$here/../target/release/callbox}
 [ "$(id -u)" = 0 ] || { echo "install.sh: needs root: sudo $0 $*" >&2; exit 1; }
 [ -d /run/systemd/system ] || { echo "install.sh: systemd does not run here" >&2; exit 1; }
 "$program" --version
+# Before anything is replaced. By name, since a file in this directory would come first.
+settings=/etc/callbox/appliance.toml
+[ ! -e $settings ] || "$program" check --config $settings >/dev/null
 
 # By renaming, since a running program cannot be written to.
 install -m 755 "$program" /usr/local/bin/callbox.new
@@ -22,8 +25,7 @@ install -m 644 "$here/sysctl.conf" /etc/sysctl.d/60-callbox.conf
 sysctl --quiet --load /etc/sysctl.d/60-callbox.conf 2>/dev/null || echo "install.sh: the kernel's settings could not be changed" >&2
 # Settings are yours: what is there stays.
 mkdir -p /etc/callbox
-[ -e /etc/callbox/appliance.toml ] || install -m 644 "$here/../appliance.toml" /etc/callbox/
-callbox check >/dev/null
+[ -e $settings ] || install -m 644 "$here/../appliance.toml" $settings
 
 systemctl daemon-reload
 systemctl enable --quiet callbox.service callbox.socket

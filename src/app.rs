@@ -53,7 +53,7 @@ use crate::turn::io::TurnMetrics;
 use bound::Bound;
 use fixed::{Fixed, Listening};
 use hand_over::{Offer, Opened};
-use leave::{Newcomers, Signals};
+use leave::{Leaving, Newcomers, Signals};
 use reload::{Handles, Reload};
 
 pub use hand_over::Error as HandOverError;
@@ -293,13 +293,12 @@ pub async fn run(plan: Plan, levels: Levels) -> Result<(), Error> {
             state.release();
             successor.welcome().await;
             tracing::info!("another process serves the newcomers from now on");
-            // Whoever manages both stops this one as well: its calls are not meant.
-            signals.forgive();
             newcomers = Newcomers::Elsewhere;
         }
     }
-    let patience = in_force.load().drain_timeout;
-    leave::run(&drain, &workers, &hub, patience, newcomers, &mut signals).await;
+    // From here on settings do not change any more.
+    let leaving = Leaving::new(&drain, &workers, &hub, &in_force.load());
+    leaving.run(newcomers, &mut signals).await;
     workers.stop();
     repeats::flush();
     manager::ended();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::manager;
+use crate::config::Settings;
 use crate::net::clock;
 use crate::shutdown::Drain;
 use crate::signal::hub::Hub;
@@ -17,8 +18,14 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// How often it is looked whether calls go on.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How often the log says how far it has come.
+/// How often the log and the service manager are told how far it has come.
 const PROGRESS: Duration = Duration::from_secs(10);
+
+/// How often the log is told while nobody waits for us.
+const SLOW_PROGRESS: Duration = Duration::from_secs(600);
+
+/// How often those are sent away who are in no call and would keep others waiting elsewhere.
+const DISMISSAL: Duration = Duration::from_secs(10);
 
 /// What becomes of those who have not begun a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,83 +36,200 @@ pub(super) enum Newcomers {
     Elsewhere,
 }
 
-/// Ends everything but the workers' threads. Returns when all connections have ended, when time is
-/// up, or at the next signal.
-pub(super) async fn run(
-    drain: &Drain,
-    workers: &Workers,
-    hub: &Hub,
-    patience: Duration,
-    newcomers: Newcomers,
-    signals: &mut Signals,
-) {
-    drain.announce();
-    if newcomers == Newcomers::Refused {
-        workers.drain();
+/// Ends everything but the workers' threads.
+pub(super) struct Leaving<'a> {
+    drain: &'a Drain,
+    workers: &'a Workers,
+    hub: &'a Hub,
+    /// For whoever waits for this process to be gone.
+    drain_timeout: Duration,
+    /// While nobody does.
+    hand_over_timeout: Duration,
+}
+
+impl<'a> Leaving<'a> {
+    pub(super) fn new(
+        drain: &'a Drain,
+        workers: &'a Workers,
+        hub: &'a Hub,
+        settings: &Settings,
+    ) -> Self {
+        let drain_timeout = settings.drain_timeout;
+        Self {
+            drain,
+            workers,
+            hub,
+            drain_timeout,
+            hand_over_timeout: settings.hand_over_timeout.max(drain_timeout),
+        }
     }
-    manager::stopping("waiting for calls to end");
-    let leaving = async {
-        wait_for_calls(workers, hub, patience).await;
-        drain.begin();
-        if !drain.finish(GOODBYE).await {
+
+    /// Returns when all connections have ended, when time is up, or when it is told to end once
+    /// more.
+    pub(super) async fn run(&self, newcomers: Newcomers, signals: &mut Signals) {
+        self.drain.announce();
+        match newcomers {
+            Newcomers::Refused => self.workers.drain(),
+            // The manager is not told of an end: it would hold up a reboot for it.
+            Newcomers::Elsewhere => {
+                tokio::select! {
+                    () = self.calls_elsewhere() => return self.say_goodbye().await,
+                    () = signals.next() => tracing::info!(
+                        seconds = self.drain_timeout.as_secs(),
+                        "told to end: waiting for calls no longer than drain_timeout"
+                    ),
+                }
+            }
+        }
+        manager::stopping("waiting for calls to end");
+        let leaving = async {
+            self.calls().await;
+            self.say_goodbye().await;
+        };
+        tokio::select! {
+            () = leaving => {}
+            () = signals.next() => {
+                tracing::info!("told to end a second time: stopping at once");
+                self.drain.begin();
+            }
+        }
+    }
+
+    async fn say_goodbye(&self) {
+        manager::stopping("closing connections");
+        self.drain.begin();
+        if !self.drain.finish(GOODBYE).await {
             tracing::warn!("some connections did not end in time");
         }
-    };
-    tokio::select! {
-        () = leaving => {}
-        () = signals.next() => {
-            tracing::info!("told to end a second time: stopping at once");
-            drain.begin();
+    }
+
+    /// Waits until no call is carried any more, or `drain_timeout` is over.
+    async fn calls(&self) {
+        let mut wait = Wait::new("drain_timeout", self.drain_timeout, PROGRESS);
+        while let Some(left) = wait.goes_on(self.left()) {
+            if let Some(Left { relays, rooms }) = wait.due(left) {
+                tracing::info!(
+                    relays,
+                    rooms,
+                    seconds_left = wait.seconds_left(),
+                    "draining: waiting for calls to end; one more signal stops at once"
+                );
+                manager::stopping(&format!("{relays} relays and {rooms} rooms are waited for"));
+            }
+            wait.pause().await;
+        }
+    }
+
+    /// The same while another process serves everybody else. Whoever is in no call must not stay:
+    /// those with whom they might be in one find them there only.
+    async fn calls_elsewhere(&self) {
+        let mut wait = Wait::new("hand_over_timeout", self.hand_over_timeout, SLOW_PROGRESS);
+        let mut dismissal = clock::now() + self.drain_timeout.min(DISMISSAL);
+        while let Some(left) = wait.goes_on(self.left()) {
+            if let Some(Left { relays, rooms }) = wait.due(left) {
+                tracing::info!(
+                    relays,
+                    rooms,
+                    seconds_left = wait.seconds_left(),
+                    "handed over: waiting for calls to end"
+                );
+                manager::status(&format!(
+                    "another process serves the newcomers; {relays} relays and {rooms} rooms are waited for"
+                ));
+            }
+            let now = clock::now();
+            if now >= dismissal {
+                dismissal = now + DISMISSAL;
+                self.hub.dismiss();
+            }
+            wait.pause().await;
+        }
+    }
+
+    fn left(&self) -> Left {
+        Left {
+            relays: self.workers.allocations(),
+            rooms: self.hub.calls(),
         }
     }
 }
 
-/// Waits until no call is carried any more, or patience ends.
-async fn wait_for_calls(workers: &Workers, hub: &Hub, patience: Duration) {
-    let began = clock::now();
-    let mut said = None;
-    loop {
-        let (relays, rooms) = (workers.allocations(), hub.calls());
-        let waited = clock::now().saturating_duration_since(began);
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    relays: u32,
+    rooms: usize,
+}
+
+/// A wait for calls.
+struct Wait {
+    /// The setting that ends it.
+    key: &'static str,
+    patience: Duration,
+    progress: Duration,
+    began: Instant,
+    said: Option<Instant>,
+}
+
+impl Wait {
+    fn new(key: &'static str, patience: Duration, progress: Duration) -> Self {
+        Self {
+            key,
+            patience,
+            progress,
+            began: clock::now(),
+            said: None,
+        }
+    }
+
+    fn waited(&self) -> Duration {
+        clock::now().saturating_duration_since(self.began)
+    }
+
+    fn seconds_left(&self) -> u64 {
+        self.patience.saturating_sub(self.waited()).as_secs()
+    }
+
+    /// `None`: it is over.
+    fn goes_on(&self, left: Left) -> Option<Left> {
+        let Left { relays, rooms } = left;
         if relays == 0 && rooms == 0 {
             tracing::info!("no calls are left: stopping");
-            return;
+            return None;
         }
-        if waited >= patience {
+        if self.waited() >= self.patience {
+            let key = self.key;
             tracing::warn!(
                 relays,
                 rooms,
-                "stopping with calls that go on (drain_timeout is over)"
+                "stopping with calls that go on ({key} is over)"
             );
-            return;
+            return None;
         }
-        if is_due(&mut said, clock::now()) {
-            tracing::info!(
-                relays,
-                rooms,
-                seconds_left = (patience - waited).as_secs(),
-                "draining: waiting for calls to end; one more signal stops at once"
-            );
-            manager::stopping(&format!("{relays} relays and {rooms} rooms are waited for"));
-        }
-        tokio::time::sleep(LOOK.min(patience - waited)).await;
+        Some(left)
     }
-}
 
-fn is_due(said: &mut Option<Instant>, now: Instant) -> bool {
-    let due = said.is_none_or(|said| now.saturating_duration_since(said) >= PROGRESS);
-    if due {
-        *said = Some(now);
+    /// What is left, if it is time to tell.
+    fn due(&mut self, left: Left) -> Option<Left> {
+        let now = clock::now();
+        let is_due = self
+            .said
+            .is_none_or(|said| now.saturating_duration_since(said) >= self.progress);
+        is_due.then(|| {
+            self.said = Some(now);
+            left
+        })
     }
-    due
+
+    async fn pause(&self) {
+        tokio::time::sleep(LOOK.min(self.patience.saturating_sub(self.waited()))).await;
+    }
 }
 
 /// Ctrl-C and the service manager's wish.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// The next one says what is known.
-    forgiven: bool,
 }
 
 impl Signals {
@@ -113,25 +237,13 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            forgiven: false,
         })
     }
 
     pub(super) async fn next(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-            }
-            if !std::mem::take(&mut self.forgiven) {
-                return;
-            }
-            tracing::info!("ending already, when the calls have ended; one more stops at once");
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    }
-
-    /// Lets one signal pass.
-    pub(super) fn forgive(&mut self) {
-        self.forgiven = true;
     }
 }

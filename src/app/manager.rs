@@ -25,6 +25,11 @@ pub(super) fn reloading() {
     }
 }
 
+/// What goes on, for whoever asks the manager.
+pub(super) fn status(what: &str) {
+    tell(&[NotifyState::Status(what)]);
+}
+
 /// The end has been announced; `what` is waited for.
 pub(super) fn stopping(what: &str) {
     let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
@@ -37,7 +42,7 @@ pub(super) fn stopping(what: &str) {
 
 /// The last word.
 pub(super) fn ended() {
-    tell(&[NotifyState::Status("ended")]);
+    status("ended");
 }
 
 fn tell(states: &[NotifyState<'_>]) {

@@ -54,6 +54,7 @@ pub(super) fn settings(layers: &Layers, state_dir: PathBuf) -> Built {
         external_ip: reader.required("external_ip", external_ip),
         state_dir: reader.path("state_dir").unwrap_or(state_dir),
         drain_timeout: reader.required("drain_timeout", text(drain_timeout)),
+        hand_over_timeout: reader.required("hand_over_timeout", text(drain_timeout)),
         front,
         tls: Tls::SelfSigned,
         signaling,

@@ -175,7 +175,7 @@ mod tests {
         }
         let old = load("");
         let new = load(
-            "host = ['a.example']\nexternal_ip = '192.0.2.1'\nstate_dir = '/other'\ndrain_timeout = '1m'\n\
+            "host = ['a.example']\nexternal_ip = '192.0.2.1'\nstate_dir = '/other'\ndrain_timeout = '1m'\nhand_over_timeout = '2m'\n\
              [front]\nhttps = ['[::]:1443']\nhttp = []\nredirect = false\nmax_per_ip = 7\n\
              [turn]\nlisten = ['192.0.2.1:3478', '192.0.2.1:3479', '192.0.2.2:3478', '192.0.2.2:3479']\nrealm = 'r'\nrelay_ports = '50000-50100'\nworkers = 7\n\
              discovery = true\ntcp_relays = true\nuser_quota = 1\n\
@@ -188,6 +188,7 @@ mod tests {
         assert_eq!(merged.turn.user_quota, 1);
         assert_eq!(merged.log.level, "debug");
         assert_eq!(merged.drain_timeout.as_secs(), 60);
+        assert_eq!(merged.hand_over_timeout.as_secs(), 120);
         assert_eq!(merged.state_dir, old.settings.state_dir);
         assert_eq!(merged.external_ip, old.settings.external_ip);
         assert_eq!(merged.front.https, old.settings.front.https);

@@ -138,6 +138,7 @@ pub(super) const KEYS: &[Key] = &[
     given("external_ip", List, "\"auto\""),
     open("state_dir", Text, "chosen by the machine"),
     given("drain_timeout", Text, "10s"),
+    given("hand_over_timeout", Text, "12h"),
     given("proxy", Tables(PROXY), "[]"),
     given("front.https", List, "[\"[::]:443\"]"),
     given("front.http", List, "[\"[::]:80\"]"),

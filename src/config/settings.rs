@@ -23,6 +23,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// How long an appliance that ends waits for calls to end first; zero: not at all.
     pub drain_timeout: Duration,
+    /// How long one whose place another process has taken waits for its calls, if that is longer.
+    pub hand_over_timeout: Duration,
     /// `[front]`
     pub front: Front,
     /// `[tls]`

@@ -172,6 +172,11 @@ impl AppRtc {
         self.shared.desk().rooms.calls()
     }
 
+    /// The sockets of those who are in them.
+    pub(super) fn callers(&self) -> Vec<ConnectionId> {
+        self.shared.desk().rooms.callers().collect()
+    }
+
     /// The first `limit` rooms after `after`.
     pub(super) fn rooms(&self, after: Option<RoomId>, limit: usize) -> Vec<Room> {
         let now = clock::now();

@@ -184,6 +184,12 @@ impl<T: Payload> Rooms<T> {
             .count()
     }
 
+    /// Who is in these rooms. Looks at every room.
+    pub fn callers(&self) -> impl Iterator<Item = ConnectionId> {
+        let calls = self.rooms.values().filter(|room| room.present() > 1);
+        calls.flat_map(|room| room.members().filter_map(|member| member.connection))
+    }
+
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
         self.counters

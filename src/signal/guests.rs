@@ -114,6 +114,14 @@ impl Guests {
         desk.realm.calls().calls() + desk.topics.calls() + desk.lobbies.calls().calls()
     }
 
+    /// Who is in a call. Not in a topic: its clients come back by themselves, and what they have
+    /// opened between them needs no signaling meanwhile.
+    pub(super) fn callers(&self) -> Vec<ConnectionId> {
+        let desk = self.shared.desk();
+        let lobbies = desk.lobbies.calls().callers();
+        desk.realm.calls().callers().chain(lobbies).collect()
+    }
+
     /// How many there are of everything.
     pub(super) fn counts(&self) -> [Count; 3] {
         let desk = self.shared.desk();

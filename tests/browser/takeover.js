@@ -34,7 +34,6 @@ class Managed {
 
   configure(signaling) {
     fs.writeFileSync(this.config, `state_dir = "${this.state}"
-drain_timeout = "10m"
 [front]
 https = ["[::]:${this.port}"]
 http = []

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::lab::{Lab, OTHER, PUBLIC, Program, Site, is_root, script, until};
+use crate::lab::{Lab, NAME, OTHER, PUBLIC, PUBLIC_V6, Program, Site, is_root, script, until};
 
 #[test]
 fn a_port_that_is_closed_for_udp_is_named() {
@@ -35,6 +35,22 @@ fn a_port_that_is_closed_for_tcp_is_named() {
     };
     let found = Lab::start("tcp", &site).examine(&[]);
     found.names("reach.https", &["TCP 443 of 203.0.113.50"]);
+}
+
+#[test]
+fn an_ipv6_address_of_another_machine_in_the_name_is_named() {
+    if !is_root() {
+        return;
+    }
+    let site = Site {
+        v6: true,
+        names: vec![(NAME, PUBLIC), (NAME, "2001:db8:2::90")],
+        external_ip: "203.0.113.50,2001:db8:1::10",
+        ..Site::default()
+    };
+    let found = Lab::start("aaaa", &site).examine(&[]);
+    found.names("dns.elsewhere", &["AAAA", "2001:db8:2::90", PUBLIC_V6]);
+    assert_eq!(found.state("relay.udp"), "ok", "{:#}", found.report);
 }
 
 #[test]

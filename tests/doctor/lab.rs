@@ -25,6 +25,8 @@ pub(crate) const NAME: &str = "call.example.com";
 pub(crate) const PUBLIC: &str = "203.0.113.50";
 /// What it has itself.
 pub(crate) const PRIVATE: &str = "172.16.0.10";
+/// Its IPv6 address, for which there is no NAT.
+pub(crate) const PUBLIC_V6: &str = "2001:db8:1::10";
 /// Somebody else.
 pub(crate) const OTHER: &str = "203.0.113.90";
 
@@ -154,8 +156,10 @@ pub(crate) struct Site {
     pub(crate) hairpin: bool,
     /// Names and addresses.
     pub(crate) names: Vec<(&'static str, &'static str)>,
-    /// `external_ip`.
+    /// `external_ip`, with commas.
     pub(crate) external_ip: &'static str,
+    /// Whether the machine has IPv6.
+    pub(crate) v6: bool,
     /// What kind of certificate is in the files.
     pub(crate) certificate: Kind,
     /// Further lines of `[front]`.
@@ -173,6 +177,7 @@ impl Default for Site {
             hairpin: true,
             names: vec![(NAME, PUBLIC)],
             external_ip: PUBLIC,
+            v6: false,
             certificate: Kind::Good,
             front: String::new(),
             rest: String::new(),
@@ -240,6 +245,17 @@ impl Lab {
         machine.ip(&format!(
             "addr add {PRIVATE}/24 dev eth0\nlink set eth0 up\nroute add default via 172.16.0.1\n"
         ));
+        if site.v6 {
+            let on = "net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.eth0.disable_ipv6=0 net.ipv6.conf.lo.disable_ipv6=0";
+            succeed(
+                machine
+                    .command("sysctl")
+                    .arg("-qw")
+                    .args(on.split_whitespace()),
+                "",
+            );
+            machine.ip(&format!("addr add {PUBLIC_V6}/64 dev eth0 nodad\n"));
+        }
         router.rules(&cloud(site));
         let resolver = Path::new("/etc/netns").join(&machine.0);
         fs::create_dir_all(&resolver).unwrap();
@@ -275,10 +291,12 @@ impl Lab {
             .clone()
             .unwrap_or_else(|| format!("cert = \"{at}/cert.pem\"\nkey = \"{at}/key.pem\""));
         let text = format!(
-            "host = [\"{NAME}\"]\nexternal_ip = \"{}\"\nstate_dir = \"{at}/state\"\n\
+            "host = [\"{NAME}\"]\nexternal_ip = [\"{}\"]\nstate_dir = \"{at}/state\"\n\
              [front]\nmax_connections = 1000\n{}\n[tls]\n{tls}\n\
              [turn]\nrelay_ports = \"50000-50999\"\nworkers = 2\n{}\n",
-            site.external_ip, site.front, site.rest
+            site.external_ip.replace(',', "\", \""),
+            site.front,
+            site.rest
         );
         fs::write(self.config(), text).unwrap();
     }

@@ -1,6 +1,6 @@
 //! All is well.
 
-use crate::lab::{Lab, PUBLIC, Site, is_root};
+use crate::lab::{Lab, NAME, PUBLIC, PUBLIC_V6, Site, is_root};
 
 #[test]
 fn when_all_is_well_the_doctor_says_so_in_one_line() {
@@ -44,6 +44,34 @@ fn when_all_is_well_the_doctor_says_so_in_one_line() {
         "{:#}",
         found.report
     );
+}
+
+#[test]
+fn with_ipv6_both_records_and_both_relays_are_looked_at() {
+    if !is_root() {
+        return;
+    }
+    let site = Site {
+        v6: true,
+        names: vec![(NAME, PUBLIC), (NAME, PUBLIC_V6)],
+        external_ip: "203.0.113.50,2001:db8:1::10",
+        ..Site::default()
+    };
+    let found = Lab::start("both-families", &site).examine(&[]);
+    assert_eq!(found.causes(), Vec::<&str>::new(), "{}", found.text);
+    assert_eq!(found.code, Some(0), "{}", found.text);
+    let findings = found.report["findings"].as_array().unwrap();
+    for (transport, port) in [("udp", 3478), ("tcp", 3478), ("tls", 443)] {
+        for address in [PUBLIC.to_owned(), format!("[{PUBLIC_V6}]")] {
+            let way = format!("through {address}:{port}");
+            let is_there = findings.iter().any(|finding| {
+                finding["id"] == format!("relay.{transport}")
+                    && finding["state"] == "ok"
+                    && finding["text"].as_str().unwrap().contains(&way)
+            });
+            assert!(is_there, "{transport} {way}: {:#}", found.report);
+        }
+    }
 }
 
 #[test]

@@ -393,6 +393,7 @@ pub(crate) fn settings() -> Settings {
         host: Vec::new(),
         external_ip: ExternalIp::Auto,
         drain_timeout: PATIENCE,
+        hand_over_timeout: PATIENCE,
         state_dir: PathBuf::new(),
         front: Front {
             https: Vec::new(),

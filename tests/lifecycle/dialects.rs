@@ -4,7 +4,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Course, Site, until};
+use crate::hand_over;
+use crate::harness::{Course, Process, Site, until};
 
 /// In no log and on no page.
 const SECRET_NAME: &str = "wintergarden";
@@ -288,4 +289,42 @@ fn a_drain_waits_for_the_calls_of_every_dialect() {
     assert_eq!(process.ended(), Some(0));
     assert!(process.log().contains("no calls are left: stopping"));
     assert_eq!(process.log().matches("room ended").count(), 4);
+}
+
+#[test]
+fn after_a_hand_over_who_is_in_no_call_is_sent_to_where_the_others_come() {
+    let site = hand_over::site_with("dialects-taken-over", "drain_timeout = '300ms'");
+    let sockets = hand_over::sockets(&site);
+    let mut old = Process::start(&site, &sockets);
+    let calls: Vec<_> = DIALECTS.iter().map(|call| call(&site)).collect();
+    let mut alone = site.client_at("/peerjs?key=peerjs&id=alone&token=t");
+    assert_eq!(hears(&mut alone)["type"], "OPEN");
+    let _new = Process::start(&site, &sockets);
+    assert_eq!(alone.closed(), 1012);
+    for mut call in calls {
+        let [one, other] = &mut call.people;
+        match call.dialect {
+            // Newcomers of the topic would not be seen from here.
+            "y-webrtc" => assert_eq!([one.closed(), other.closed()], [1012; 2]),
+            "apprtc" => {
+                say(one, json!({"cmd": "send", "msg": "more"}));
+                assert_eq!(hears(other)["msg"], "more");
+            }
+            "peerjs" => {
+                let dst = format!("b{SECRET_NAME}");
+                say(one, json!({"type": "CANDIDATE", "dst": dst, "payload": {}}));
+                assert_eq!(hears(other)["type"], "CANDIDATE");
+            }
+            _ => {
+                say(
+                    one,
+                    json!({"type": "candidate", "data": {"from": "1", "to": "2"}}),
+                );
+                assert_eq!(hears(other)["type"], "candidate");
+            }
+        }
+        assert!(old.is_running(), "{}", call.dialect);
+    }
+    assert_eq!(old.ended(), Some(0));
+    old.says("no calls are left: stopping");
 }

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::harness::{Process, Site, pair, relays, until};
 
 /// What a service manager binds: HTTPS, and two UDP sockets on the same port.
-fn sockets(site: &Site) -> [OwnedFd; 3] {
+pub(crate) fn sockets(site: &Site) -> [OwnedFd; 3] {
     sockets_on(SocketAddr::new(site.ip, site.https))
 }
 
@@ -33,9 +33,14 @@ fn sockets_on(address: SocketAddr) -> [OwnedFd; 3] {
 
 /// TURN on the port of HTTPS, so that three sockets are all there is.
 fn site(name: &str) -> Site {
+    site_with(name, "drain_timeout = '1h'")
+}
+
+/// The same with these lines before the sections.
+pub(crate) fn site_with(name: &str, top: &str) -> Site {
     let mut site = Site::new(name, "", "");
     site.turn = site.https;
-    site.configure("drain_timeout = '1h'", "");
+    site.configure(top, "");
     site
 }
 
@@ -154,10 +159,59 @@ fn being_told_to_end_after_the_hand_over_ends_no_call() {
     let _new = Process::start(&site, &sockets);
     old.says("waiting for calls to end");
     old.signal("-TERM");
-    old.says("ending already");
+    old.says("told to end: waiting for calls no longer");
     relays(&mut client, &peer, 0x4000);
     old.signal("-TERM");
     assert_eq!(old.ended(), Some(0));
+    old.says("a second time");
+}
+
+#[test]
+fn after_a_hand_over_calls_outlive_drain_timeout_through_a_third_process_until_the_old_one_is_told_to_end()
+ {
+    let site = site_with("outlived", "drain_timeout = '300ms'");
+    let sockets = sockets(&site);
+    let mut first = Process::start(&site, &sockets);
+    let (mut client, peer) = relayed(Client::udp(site.turn_address()));
+    let (mut one, mut other) = pair(&site, "blue");
+    let mut alone = site.course();
+    alone.join("red", "c");
+    let mut second = Process::start(&site, &sockets);
+    // Whoever might come to red comes to the new process. So there is no waiting here, and once
+    // that has been said drain_timeout is over.
+    assert_eq!(alone.closed(), 1012);
+    let mut later = relayed(Client::udp(site.turn_address()));
+    let mut third = Process::start(&site, &sockets);
+    let mut latest = relayed(Client::udp(site.turn_address()));
+    second.says("handed over: waiting for calls to end");
+    for (client, peer) in [(&mut client, &peer), (&mut later.0, &later.1)] {
+        relays(client, peer, 0x4000);
+        assert_eq!(client.refresh(600).error(), None);
+    }
+    let offer = r#"{"cmd":"offer","roomId":"blue","uid":"a","remoteUid":"b","msg":"x"}"#;
+    one.say(offer);
+    assert_eq!(other.hears().unwrap(), offer);
+    assert!(first.is_running() && second.is_running());
+
+    first.signal("-TERM");
+    assert_eq!(first.ended(), Some(0));
+    first.says("(drain_timeout is over)");
+    assert_eq!(later.0.refresh(0).error(), None);
+    assert_eq!(second.ended(), Some(0));
+    relays(&mut latest.0, &latest.1, 0x4000);
+    assert!(third.is_running());
+}
+
+#[test]
+fn a_call_that_nobody_ends_is_over_with_hand_over_timeout() {
+    let top = "drain_timeout = '100ms'\nhand_over_timeout = '400ms'";
+    let site = site_with("bounded", top);
+    let sockets = sockets(&site);
+    let mut old = Process::start(&site, &sockets);
+    let _call = relayed(Client::udp(site.turn_address()));
+    let _new = Process::start(&site, &sockets);
+    assert_eq!(old.ended(), Some(0));
+    old.says("(hand_over_timeout is over)");
 }
 
 #[test]

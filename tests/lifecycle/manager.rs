@@ -6,6 +6,7 @@ use std::time::Duration;
 use callbox::net::clock;
 
 use crate::client::Client;
+use crate::hand_over;
 use crate::harness::{PATIENCE, Process, Site};
 
 /// A service manager that listens.
@@ -60,4 +61,22 @@ fn the_manager_hears_of_readiness_life_and_the_end() {
     manager.hears("WATCHDOG=1");
     assert_eq!(client.refresh(0).error(), None);
     assert_eq!(process.ended(), Some(0));
+}
+
+#[test]
+fn a_hand_over_is_no_end_to_the_manager_which_would_wait_for_it_at_a_reboot() {
+    let site = hand_over::site_with("manager-handed-over", "drain_timeout = '1h'");
+    let sockets = hand_over::sockets(&site);
+    let manager = Manager::of(&site);
+    let watched = [("NOTIFY_SOCKET", "notify"), ("WATCHDOG_USEC", "400000")];
+    let mut old = Process::start_with(&site, &sockets, &watched);
+    let (mut client, _) = Client::udp(site.turn_address()).allocated();
+    let _new = Process::start(&site, &sockets);
+    let said = manager.hears("STATUS=another process serves the newcomers; 1 relays and 0 rooms");
+    assert!(!said.contains("STOPPING=1"), "{said}");
+    assert!(!manager.hears("WATCHDOG=1").contains("STOPPING=1"));
+    old.signal("-TERM");
+    manager.hears("STOPPING=1");
+    assert_eq!(client.refresh(0).error(), None);
+    assert_eq!(old.ended(), Some(0));
 }

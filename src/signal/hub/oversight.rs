@@ -1,9 +1,11 @@
-//! All rooms for whoever runs the appliance: seen and ended from outside, and a line in the log when
-//! one is over.
+//! All rooms for whoever runs the appliance: seen, ended and cleared from outside, and a line in the
+//! log when one is over.
+
+use std::collections::HashSet;
 
 use super::desk::{Desk, Known};
 use super::{Cut, Hub};
-use crate::signal::core::{Door, RoomId, RoomName, Spoken, Story, Target, View};
+use crate::signal::core::{ConnectionId, Door, RoomId, RoomName, Spoken, Story, Target, View};
 use crate::signal::dialect::native::NAMESPACE;
 use crate::signal::oversight::{self, Ended, Member, Room};
 use crate::telemetry::log::{self, Client};
@@ -27,6 +29,15 @@ impl Hub {
         shared.apprtc.evict(target)
             || shared.guests.evict(target)
             || shared.act(|desk| desk.evict(target))
+    }
+
+    /// Sends everybody away who is in no call, as at the end. For a process whose place another one
+    /// has taken: who waits here waits in vain. Looks at every room.
+    pub fn dismiss(&self) {
+        let shared = &self.shared;
+        let mut callers: HashSet<_> = shared.apprtc.callers().into_iter().collect();
+        callers.extend(shared.guests.callers());
+        shared.act(|desk| desk.dismiss(callers));
     }
 }
 
@@ -68,6 +79,20 @@ impl Desk {
             }
         }
         true
+    }
+
+    fn dismiss(&self, mut callers: HashSet<ConnectionId>) {
+        callers.extend(self.rooms.callers());
+        let mut others = 0_u32;
+        for (id, known) in &self.connections {
+            if !callers.contains(id) {
+                known.outbox.cut(Cut::Restart);
+                others += 1;
+            }
+        }
+        if others > 0 {
+            tracing::debug!(others, "in no call: sent to the other process");
+        }
     }
 
     /// The rooms that are over since this was last asked.

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Rooms, Told};
-use crate::signal::core::{RoomId, Target};
+use super::{CAPACITY, Rooms, Told};
+use crate::signal::core::{ConnectionId, RoomId, Target};
 use crate::signal::record::{self, Account, Record, Seat, View};
 
 impl Rooms {
@@ -20,6 +20,13 @@ impl Rooms {
             .filter_map(|(name, room)| Some((name, room.record.take()?)));
         let accounts = records.map(|(name, record)| record.account(Some(name), Some(now)));
         self.ended.extend(accounts);
+    }
+
+    /// The sockets of those who are in rooms with two clients.
+    pub fn callers(&self) -> impl Iterator<Item = ConnectionId> {
+        let calls = self.rooms.values();
+        let calls = calls.filter(|room| room.occupants() >= CAPACITY);
+        calls.flat_map(|room| room.members().filter_map(|member| member.socket))
     }
 
     /// The first `limit` rooms after `after`. Ids of clients are not shown: whoever knows one can speak

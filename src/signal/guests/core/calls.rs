@@ -178,6 +178,12 @@ impl<N: Clone + AsRef<str>> Calls<N> {
         self.calls
     }
 
+    /// Who is in one.
+    pub fn callers(&self) -> impl Iterator<Item = ConnectionId> {
+        let members = self.recorded().flat_map(|(_, (talk, _))| &talk.members);
+        members.map(|member| member.connection)
+    }
+
     /// The next call that is over.
     pub fn poll_ended(&mut self) -> Option<Account> {
         self.ended.pop_front()
