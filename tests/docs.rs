@@ -78,7 +78,7 @@ fn every_test_that_is_named_exists() {
         .flat_map(|file| functions(&read(&file)))
         .collect();
     let mut wrong = Vec::new();
-    for document in ["docs/rfc.md", "docs/apprtc.md"] {
+    for document in ["docs/rfc.md", "docs/apprtc.md", "docs/signaling.md"] {
         let mut seen = 0;
         for (line, text) in prose(&root().join(document)) {
             for code in text.split('`').skip(1).step_by(2) {

@@ -205,9 +205,8 @@ fn front(reader: &mut Reader<'_>) -> Front {
 }
 
 fn signaling(reader: &mut Reader<'_>, max_per_ip: NonZeroUsize) -> Signaling {
-    let messages_per_second: u32 =
-        reader.required("signaling.messages_per_second", number(1..=1_000_000));
     let rate = number(0..=1_000_000);
+    let messages_per_second: u32 = reader.required("signaling.messages_per_second", &rate);
     let open = reader.required(
         "signaling.auth",
         choice(&[("open", true), ("token", false)]),

@@ -391,6 +391,7 @@ mod tests {
         assert_eq!(budgets(more), (500, 40_000));
         let said = format!("{more}prefix_connections_per_second = 0\n");
         assert_eq!(budgets(&said), (0, 40_000));
+        assert_eq!(budgets("signaling.messages_per_second = 0\n"), (26, 0));
     }
 
     #[test]
