@@ -12,7 +12,7 @@ use super::names::list;
 use super::remedy::{self, Ports, Provider};
 use super::report::Finding;
 use super::subject::Subject;
-use super::turn;
+use super::turn::{self, Trouble};
 use crate::config::settings::ExternalIp;
 use crate::net::reach::{Reach, reach};
 
@@ -21,6 +21,9 @@ use crate::net::reach::{Reach, reach};
 pub enum Way {
     /// It leads to us, or to whoever has the port.
     Open,
+    /// It leads to us, but the answer comes from another address: something on the way back inside
+    /// passes packets on in its own name, as Docker does. Who comes from outside does not go that way.
+    Roundabout,
     /// Somebody else answers.
     Stranger,
     /// Nobody does.
@@ -108,6 +111,7 @@ async fn udp(at: Option<SocketAddr>) -> Way {
         None => Way::Unasked,
         Some(at) => match turn::binding(at).await {
             Ok(_) => Way::Open,
+            Err(Trouble::Silent) if turn::leads_to_somebody(at).await => Way::Roundabout,
             Err(trouble) => Way::Shut(trouble.to_string()),
         },
     }
@@ -191,7 +195,7 @@ pub fn judge(seen: &Seen, around: &Surroundings) -> Vec<Finding> {
         .find(|ip| ip.is_ipv4() == address.is_ipv4());
     let nothing = !ways
         .iter()
-        .any(|way| matches!(way, Way::Open | Way::Stranger));
+        .any(|way| matches!(way, Way::Open | Way::Roundabout | Way::Stranger));
     let wrong = |text: String, right: Option<&IpAddr>| {
         let remedy = match right {
             Some(right) => format!(
@@ -424,6 +428,7 @@ mod tests {
             ([open(), open(), open(), open()], None, &["reach"]),
             ([open(), open(), shut(), open()], None, &["reach.turn-udp"]),
             ([open(), open(), open(), shut()], None, &["reach.turn-tcp"]),
+            ([open(), open(), Way::Roundabout, open()], None, &["reach"]),
             (
                 [shut(), open(), open(), open()],
                 Some(true),

@@ -2,7 +2,7 @@
 //! there and one back.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -26,6 +26,9 @@ const ANSWER: Duration = Duration::from_millis(2500);
 const RELAYED: Duration = Duration::from_millis(2500);
 
 const MAX_MESSAGE: usize = 2048;
+
+/// Requests to a server that may answer from elsewhere.
+const TRIES: usize = 4;
 
 /// UDP as a relayed transport.
 const UDP: u32 = 17 << 24;
@@ -92,13 +95,16 @@ impl std::fmt::Debug for Client {
 
 /// A UDP socket towards a server.
 pub async fn datagram(server: SocketAddr) -> Result<Wire, Trouble> {
-    let any = match server {
-        SocketAddr::V4(_) => "0.0.0.0:0",
-        SocketAddr::V6(_) => "[::]:0",
-    };
-    let socket = UdpSocket::bind(any).await?;
+    let socket = UdpSocket::bind(any(server)).await?;
     socket.connect(server).await?;
     Ok(Wire::Datagram(socket))
+}
+
+fn any(server: SocketAddr) -> SocketAddr {
+    match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
 }
 
 /// What address a server sees (RFC 8489 section 12). For finding out whether it answers.
@@ -110,6 +116,36 @@ pub async fn binding(server: SocketAddr) -> Result<SocketAddr, Trouble> {
     value
         .and_then(|value| decode_xor(value, message.transaction_id()))
         .ok_or(Trouble::Foreign)
+}
+
+/// Whether a Binding request is answered from whatever address: for ways on which the answer does
+/// not come back as it should.
+pub async fn leads_to_somebody(server: SocketAddr) -> bool {
+    let asked = async {
+        let id = fresh()?;
+        let mut buffer = [0; MAX_MESSAGE];
+        let mut writer = Writer::new(&mut buffer, Class::Request, Method::BINDING, id);
+        writer.fingerprint();
+        let len = writer.finish().map_err(|_| Trouble::Foreign)?;
+        let request = buffer.get(..len).unwrap_or_default().to_vec();
+        let socket = UdpSocket::bind(any(server)).await?;
+        for _ in 0..TRIES {
+            socket.send_to(&request, server).await?;
+            let end = clock::now() + FIRST_WAIT;
+            loop {
+                let left = end.saturating_duration_since(clock::now());
+                let Ok(received) = timeout(left, socket.recv_from(&mut buffer)).await else {
+                    break;
+                };
+                let bytes = buffer.get(..received?.0).unwrap_or_default();
+                if Message::parse(bytes).is_ok_and(|message| message.transaction_id() == id) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok::<_, Trouble>(false)
+    };
+    asked.await.unwrap_or(false)
 }
 
 impl Client {
@@ -366,4 +402,36 @@ fn fresh() -> Result<TransactionId, Trouble> {
     aws_lc_rs::rand::fill(&mut id)
         .map_err(|_| Trouble::Unreachable("no random numbers".to_owned()))?;
     Ok(TransactionId(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes requests at one address and answers from another, as a proxy does.
+    async fn proxy() -> SocketAddr {
+        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let back = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+        let address = front.local_addr().unwrap();
+        crate::shutdown::Drain::new().spawn(async move {
+            let mut request = [0; 1024];
+            while let Ok((len, client)) = front.recv_from(&mut request).await {
+                let id = Message::parse(&request[..len]).unwrap().transaction_id();
+                let mut answer = [0; 64];
+                let writer = Writer::new(&mut answer, Class::Success, Method::BINDING, id);
+                let len = writer.finish().unwrap();
+                back.send_to(&answer[..len], client).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn an_answer_from_another_address_shows_that_the_way_is_open() {
+        let proxy = proxy().await;
+        assert_eq!(binding(proxy).await, Err(Trouble::Silent));
+        assert!(leads_to_somebody(proxy).await);
+        let nobody = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        assert!(!leads_to_somebody(nobody.local_addr().unwrap()).await);
+    }
 }
