@@ -1,9 +1,11 @@
 //! Three clients and some peers do whatever the input says, against a model that knows who has
 //! permitted whom.
 
-use std::collections::HashMap;
+mod grants;
+mod script;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::turn::channel;
 use crate::turn::core::{IcmpError, Link, Transport, Verdict};
@@ -12,6 +14,8 @@ use crate::turn::stun::{AttributeType, Class, Message, Method, Writer};
 
 use super::client::{Answer, Client, channel_data, udp};
 use super::world::{BOUND_V4, Outcome, Plan, STATIC_USER, V4, World};
+use grants::Grants;
+use script::Script;
 
 /// Listening sockets, so that NAT behaviour discovery has all its parts.
 const DOORS: [SocketAddr; 4] = [
@@ -44,59 +48,6 @@ pub fn run(input: &[u8]) {
     assert!(run.world.shared.sockets.is_empty(), "a socket was left");
     assert_eq!(run.world.shared.pool.quota.allocations(), 0);
     assert_eq!(run.world.shared.pool.reserved(Family::V4), 0);
-}
-
-/// Input, taken byte by byte.
-struct Script<'a>(&'a [u8]);
-
-impl Script<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    /// A byte, 0 behind the end.
-    fn next(&mut self) -> u8 {
-        self.byte().unwrap_or(0)
-    }
-
-    /// One of the choices.
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::from(self.next()) % choices.len()]
-    }
-
-    /// A length byte and as many bytes.
-    fn bytes(&mut self) -> Vec<u8> {
-        let len = usize::from(self.next()).min(self.0.len());
-        let (bytes, rest) = self.0.split_at(len);
-        self.0 = rest;
-        bytes.to_vec()
-    }
-}
-
-/// What a client is known to be allowed.
-#[derive(Debug, Default)]
-struct Grants {
-    relays: Vec<SocketAddr>,
-    expires: Option<Instant>,
-    permissions: HashMap<IpAddr, Instant>,
-    channels: HashMap<u16, (SocketAddr, Instant)>,
-}
-
-impl Grants {
-    fn lives(&self, now: Instant) -> bool {
-        self.expires.is_some_and(|at| at > now) && !self.relays.is_empty()
-    }
-
-    fn permits(&self, ip: IpAddr, now: Instant) -> bool {
-        self.lives(now) && self.permissions.get(&ip).is_some_and(|at| *at > now)
-    }
-
-    fn has_channel_to(&self, peer: SocketAddr, now: Instant) -> bool {
-        let mut channels = self.channels.values();
-        self.lives(now) && channels.any(|(to, at)| *to == peer && *at > now)
-    }
 }
 
 struct Run {
